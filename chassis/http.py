@@ -1,0 +1,153 @@
+"""HTTP serving: /livez, /readyz, /metrics for every process, problem+json errors, bearer tokens for APIs."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from chassis import logs, metrics
+
+log = logs.get(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+KEEPALIVE = 15.0
+SHUTDOWN = 1.0
+"""Seconds for requests still under way when all that was to be settled is settled; aiohttp spends them twice."""
+BACKLOG = 1024
+ACCEPTORS = 8
+"""Copies of the listening socket. uvloop takes in one connection a turn of its loop from each: with a single one, of a
+thousand connections that came at once under load some waited for seconds."""
+
+
+class Problem(Exception):
+    """An error for a caller of an API, as RFC 9457 has it: ``code`` is stable, ``detail`` says what to do."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+def problem(status: int, code: str, detail: str) -> web.Response:
+    body = msgspec.json.encode({"type": "about:blank", "status": status, "code": code, "detail": detail})
+    return web.Response(status=status, body=body, content_type="application/problem+json")
+
+
+def json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=to_json(value), content_type="application/json")
+
+
+def to_json(value: Any) -> bytes:
+    """JSON of what is plain, or came out of MongoDB, which gives large integers a class of their own."""
+    return msgspec.json.encode(value, enc_hook=_as_plain)
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, int):
+        return int(value)
+    raise NotImplementedError(f"objects of type {type(value).__name__} have no JSON form")
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error leaves as a problem; what nobody foresaw is logged here and told nobody."""
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "unknown"
+    response: web.StreamResponse
+    try:
+        response = await handler(request)
+    except Problem as error:
+        response = problem(error.status, error.code, error.detail)
+    except web.HTTPException as error:
+        code = (error.reason or "error").lower().replace(" ", "_")
+        response = problem(error.status, code, error.reason or "")
+        response.headers.update({k: v for k, v in error.headers.items() if k in ("Allow", "Location")})
+    except Exception:
+        log.exception("request failed", route=route)
+        response = problem(500, "internal", "something went wrong here; the log of the service says what")
+    metrics.http_requests.labels(route, request.method, f"{response.status // 100}xx").inc()
+    return response
+
+
+def require_token(token: str) -> Any:
+    """Middleware: everything under /api/ needs ``Authorization: Bearer <token>``. With no token set nothing passes."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith("/api/"):
+            scheme, _, given_text = request.headers.get("Authorization", "").partition(" ")
+            given = given_text.strip().encode("utf-8", "replace")  # headers may hold bytes that are no text
+            if not token or scheme.lower() != "bearer" or not hmac.compare_digest(given, token.encode()):
+                response = problem(401, "unauthorized", "send the admin token as: Authorization: Bearer <token>")
+                response.headers["WWW-Authenticate"] = 'Bearer realm="weir"'
+                return response
+        return await handler(request)
+
+    return check
+
+
+class Health:
+    """What the probes ask. Liveness never asks broker or store: their outage must not restart a fleet."""
+
+    def __init__(self) -> None:
+        self.checks: dict[str, Callable[[], bool]] = {}
+        self.draining = False
+
+    def states(self) -> dict[str, bool]:
+        return {"serving": not self.draining, **{name: check() for name, check in self.checks.items()}}
+
+    async def livez(self, _request: web.BaseRequest) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _request: web.BaseRequest) -> web.Response:
+        states = self.states()
+        ready = all(states.values())
+        return json({"ready": ready, "checks": states}, 200 if ready else 503)
+
+    async def metrics(self, _request: web.BaseRequest) -> web.Response:
+        return web.Response(body=metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+def application(health: Health, *, token: str = "") -> web.Application:
+    """An application with the probes; a service adds its routes."""
+    app = web.Application(middlewares=[problems, require_token(token)], client_max_size=64 * 1024)
+    app.add_routes(
+        [web.get("/livez", health.livez), web.get("/readyz", health.readyz), web.get("/metrics", health.metrics)]
+    )
+    return app
+
+
+class Listening:
+    """What is served on one address."""
+
+    def __init__(self, sites: list[web.SockSite], port: int) -> None:
+        self._sites = sites
+        self.port = port
+
+    async def stop(self) -> None:
+        """Take in no new connections; those that are open go on."""
+        for site in self._sites:
+            await site.stop()
+
+
+async def serve(runner: web.BaseRunner, host: str, port: int) -> Listening:
+    """Start serving. Raises ``OSError`` when the address cannot be had."""
+    await runner.setup()
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    copies = [listener, *(listener.dup() for _ in range(ACCEPTORS - 1))]
+    sites = [web.SockSite(runner, copy, backlog=BACKLOG) for copy in copies]
+    for site in sites:
+        await site.start()
+    return Listening(sites, listener.getsockname()[1])
+
+
+def app_runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=SHUTDOWN)
