@@ -1,0 +1,1 @@
+"""Who decides: one package per service; services meet on the bus only."""

@@ -1,0 +1,1 @@
+"""The border to WeChat, both ways: the webhook in, the courier out."""
