@@ -1,0 +1,1 @@
+"""A WeChat that is not WeChat. Imports nothing of the rest of Weir, so it cannot hide its bugs."""
