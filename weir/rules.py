@@ -1,0 +1,32 @@
+"""``weir rules lint FILE...``: what is wrong with a rule file, with line and fix."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.autoreply.rulefile import RuleFileError, read
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="weir rules", description="Work with rule files.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    lint = commands.add_parser("lint", help="check rule files; exit status 1 when one would be refused")
+    lint.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    given = parser.parse_args(argv)
+    bad = 0
+    for path in given.files:
+        try:
+            rules = read(path.read_text(encoding="utf-8"))
+        except RuleFileError as error:
+            bad += 1
+            for line, sentence in error.problems:
+                print(f"{path}:{line}: {sentence}", file=sys.stderr)
+        except (OSError, UnicodeDecodeError) as error:
+            bad += 1
+            print(f"{path}: cannot be read: {error}", file=sys.stderr)
+        else:
+            print(f"{path}: {rules.size} rules, version {rules.version}")
+    return 1 if bad else 0
