@@ -158,6 +158,13 @@ class RunningWeir:
                 found.append(f"{directory.name} {line.replace(bytes(1), b' ').decode(errors='replace')[:160]}")
         return found
 
+    async def gone(self, seconds: float = 5.0) -> list[str]:
+        """What is still alive of it; waits for it to be nothing: Erlang's helpers end a moment after what they served."""
+        deadline = time.monotonic() + seconds
+        while (left := self.processes()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        return left
+
 
 def metric(text: str, name: str, **labels: Any) -> float:
     """The sum of the samples of a metric that carry these labels."""
