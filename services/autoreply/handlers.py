@@ -19,7 +19,9 @@ from contracts import wechat
 from contracts.envelope import Event
 from contracts.errors import Later, Retry, Unavailable
 from services.autoreply import deciding
+from services.autoreply.asking import Facts, People, Remembering, ask
 from services.autoreply.deciding import Asked
+from services.autoreply.engine import Known
 from services.autoreply.outgoing import JOINS, publications, window
 from services.autoreply.ruleset import RuleSet
 from services.autoreply.turn import Follower, Turn
