@@ -39,8 +39,9 @@ class Auditing(Protocol):
 class Endpoint:
     """One endpoint. ``allow`` is a permission; None lets everybody in, empty everybody who is signed in.
 
-    ``query`` and ``body`` are msgspec structs. ``answers`` is the type of the JSON answer, ``produces`` the content type
-    of an answer that is no JSON. ``errors`` are (status, code) beyond those that every endpoint has.
+    ``query`` and ``body`` are msgspec structs; with ``reads_query`` off the handler reads the query by itself.
+    ``answers`` is the type of the JSON answer, ``produces`` the content type of one that is no JSON. ``errors`` are
+    (status, code) beyond those that every endpoint has.
     """
 
     method: str
@@ -192,7 +193,7 @@ _PATH = re.compile(r" - at `(key in )?\$\.?(.*)`$")
 
 
 def _in_words(error: msgspec.ValidationError) -> str:
-    """msgspec's sentence with the field in front: ``limit: Expected `int` <= 500``."""
+    """The sentence of msgspec with the field in front: ``limit: Expected `int` <= 500``."""
     sentence = str(error)
     where = _PATH.search(sentence)
     unknown = re.search(r"unknown field `([^`]+)`", sentence)

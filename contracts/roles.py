@@ -1,4 +1,4 @@
-"""Who may do what. Roles are given per account, or for all of them (``*``); a permission is what an endpoint asks for."""
+"""Who may do what: a role is given for an account or for all (``*``), a permission is what an endpoint asks for."""
 
 from __future__ import annotations
 
