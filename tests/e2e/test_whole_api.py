@@ -6,15 +6,7 @@ import sys
 from running import RunningWeir
 from wechat import Client
 
-CHECKS = ",".join(
-    (
-        "not_a_server_error",
-        "response_schema_conformance",
-        "content_type_conformance",
-        "status_code_conformance",
-        "ignored_auth",
-    )
-)
+CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance,status_code_conformance,ignored_auth"
 
 
 async def test_it_is_as_it_says(weir: RunningWeir, client: Client) -> None:
