@@ -274,10 +274,7 @@ def view(conversation: Document) -> ConversationView:
 def _check_text(text: str) -> None:
     if not text.strip():
         raise Problem(422, "bad_body", "text: is empty; the follower would see nothing")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise Problem(422, "bad_body", "text: holds half a character (a lone surrogate)") from None
+    size = len(text.encode())
     if size > MAX_TEXT_BYTES:
         raise Problem(422, "bad_body", f"text: has {size} bytes; WeChat takes {MAX_TEXT_BYTES} at most, send it in two")
 
