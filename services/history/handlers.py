@@ -16,6 +16,7 @@ from services.history.following import Change, change
 from services.history.orphans import another_round, decision_of, is_due
 from services.history.outcomes import merge
 from services.history.store import Store
+from services.history.tagging import TagChange, tag_change
 
 _NOTHING: Result = ()
 _WAIT = topology.HISTORY.retry(topology.RUNGS[0][0])
@@ -28,7 +29,7 @@ class _Batch:
         self.messages: dict[str, Document] = {}
         self.answers: set[str] = set()
         self.facts: dict[str, Document] = {}
-        self.changes: list[Change] = []
+        self.changes: list[Change | TagChange] = []
         self.orphans: list[tuple[int, Event, Decision]] = []
         self.ids: list[str] = []
         """For each event the id it is stored under, empty for one that is not."""
@@ -51,6 +52,8 @@ class _Batch:
             return ""
         else:
             document = fact(event)
+            if tagging := tag_change(event):
+                self.changes.append(tagging)
             self.facts[document["_id"]] = document
         return str(document["_id"])
 
