@@ -354,13 +354,20 @@ async def test_a_turn_that_somebody_else_changed_is_decided_anew() -> None:
 
 
 async def test_in_a_conversation_the_machine_is_silent_and_the_person_gets_the_message(asking: Machine) -> None:
-    asking.people.talking = {FOLLOWER}
+    asking.people.talking = asking.people.just_taken = {FOLLOWER}
     publications = await asking.only(asked(Content="你好"))
     assert decided(publications).content is None
     assert decided(publications).because.note == "in a conversation with a person"
     assert keys(publications) == ["gateway.reply.x", "handover"]
     assert data_as(publications[1].event, Handover) == Handover(reason="in_conversation", text="你好")
-    assert not asking.memory.asked
+    assert not asking.people.queue
+    asking.memory.away = True
+    assert await asking.answer(asked(Content="你好", cause="demo|oA|2")) is None
+
+
+async def test_whose_conversation_ended_a_moment_ago_is_answered(asking: Machine) -> None:
+    asking.people.talking = {FOLLOWER}
+    assert await asking.answer(asked(Content="你好")) == "好"
 
 
 async def test_who_waited_until_a_moment_ago_is_looked_up_once_more(asking: Machine) -> None:
