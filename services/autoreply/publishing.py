@@ -8,9 +8,10 @@ from hashlib import blake2b
 
 from chassis import metrics
 from services.autoreply import repository
-from services.autoreply.compiling import Checked, check
+from services.autoreply.compiling import Checked, check, shown
 from services.autoreply.difference import Difference, between
 from services.autoreply.repository import Draft, Live, RuleRepository, Taken, Version, going_live
+from services.autoreply.rulefile import digest
 
 Tell = Callable[[Live], Awaitable[object]]
 """Coroutine function that lets the bus know what went live."""
@@ -43,7 +44,7 @@ class Published:
 
 
 class Publishing:
-    """Raises ``LintError`` for rules that cannot be used, ``Conflict``, and ``Unavailable`` when MongoDB is away."""
+    """Raises ``RuleFileError`` for rules that cannot be used, ``Conflict``, and ``Unavailable`` when MongoDB is away."""
 
     def __init__(self, repository: RuleRepository, tell: Tell) -> None:
         self._repository = repository
@@ -156,9 +157,5 @@ class Publishing:
 
 
 def difference_of(before: str, after: str, names: tuple[str, str]) -> Difference:
-    """What differs between two texts that can be read. Raises ``LintError``."""
-    return between(check(before).plain, check(after).plain, (before, after), names)
-
-
-def digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=8).hexdigest()
+    """What differs between two texts that passed the lint. Raises ``RuleFileError``."""
+    return between(shown(before), shown(after), (before, after), names)

@@ -19,6 +19,8 @@ from chassis.mongo import DESCENDING, Database, DuplicateKeyError, ReturnDocumen
 RULESETS = "rulesets"
 LIVE = "rules_live"
 DRAFTS = "rule_drafts"
+MOVES = 100
+"""Changes of what is live that are kept beside the pointer; the audit log has all of them."""
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,17 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     """Its entry patterns (``contracts.triage.EntryTable``), which a rollback makes live again with it."""
 
 
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of what is live: a version published, or an older one brought back."""
+
+    version: int
+    previous: int
+    by: str
+    at: datetime
+    note: str = ""
+    rolled_back: bool = False
+
+
 class Live(msgspec.Struct, frozen=True, kw_only=True):
     """Which version is in force, since when and through whom."""
 
@@ -53,6 +66,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     previous: int = 0
     rolled_back: bool = False
     entry: dict[str, Any] = {}
+    moves: tuple[Move, ...] = ()
+    """What was live since when, the latest last; only where one account is looked at."""
     file: str = ""
     """Digest of the rule file that was last taken in, so that an unchanged file does not undo what came after it."""
 
@@ -130,7 +145,7 @@ class RuleRepository:
 
     async def all_live(self) -> list[Live]:
         with timed("find"):
-            documents = await self._live.find().to_list(None)
+            documents = await self._live.find({}, {"moves": 0}).to_list(None)
         return [_live(document) for document in documents]
 
     async def live(self, account: str) -> Live | None:
@@ -144,14 +159,15 @@ class RuleRepository:
         A pointer that is this already counts as moved: the one who finishes what another began comes too late.
         """
         fields = _plain(live)
-        del fields["account"]
+        del fields["account"], fields["moves"]
+        move = {name: fields[name] for name in Move.__struct_fields__}
         if not live.file:
             del fields["file"]
         with timed("find_and_modify"):
             try:
                 document = await self._live.find_one_and_update(
                     {"_id": live.account, "revision": live.revision - 1},
-                    {"$set": fields},
+                    {"$set": fields, "$push": {"moves": {"$each": [move], "$slice": -MOVES}}},
                     upsert=live.revision == 1,
                     return_document=ReturnDocument.AFTER,
                 )
