@@ -22,8 +22,8 @@ def main(argv: Sequence[str]) -> int:
             rules = read(path.read_text(encoding="utf-8"))
         except RuleFileError as error:
             bad += 1
-            for line, sentence in error.problems:
-                print(f"{path}:{line}: {sentence}", file=sys.stderr)
+            for problem in error.problems:
+                print(f"{path}:{problem.line}: {problem.sentence}", file=sys.stderr)
         except (OSError, UnicodeDecodeError) as error:
             bad += 1
             print(f"{path}: cannot be read: {error}", file=sys.stderr)

@@ -7,7 +7,8 @@ belong into the phrasings of their questions.
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from contracts.text import normalise, without_punctuation
 
 _SIMPLIFIED = (
     "門门 開开 園园 關关 費费 錢钱 幾几 點点 鐘钟 時时 間间 進进 車车 場场 裡里 裏里 嗎吗 麼么 們们 個个 這这 買买 賣卖 價价 優优 "
@@ -76,14 +77,15 @@ _SAME: dict[str, str] = {
 _REPLACED = re.compile("|".join(sorted(map(re.escape, _SAME), key=len, reverse=True)))
 
 _POLITE = re.compile(
-    "你好|您好|请问|你们|我们|你|我|想|想问下|想问一下|问一下|问下|麻烦|谢谢|多谢|请教|咨询一下|咨询下|咨询|告诉我|亲|哈喽|在吗|"
-    "[吗呢啊呀吧哦噢喔哈嘛么哒呐嗯唉诶喂的了地得]$|[吗呢啊呀吧哦噢喔嘛哒呐嗯唉诶喂]"
+    "你好|您好|请问|想问一下|想问下|问一下|问下|咨询一下|咨询下|咨询|请教|告诉我|麻烦|谢谢|多谢|哈喽|在吗|你们|我们|你|我|想|亲|"
+    "[吗呢啊呀吧哦噢喔嘛哒呐嗯唉诶喂]|[哈么的了地得]$"
 )
 
 
 def bare(text: str) -> str:
-    """A text as it is compared: one script, common words for dialect, without politeness, punctuation and spaces."""
-    text = unicodedata.normalize("NFKC", text).casefold().translate(_SCRIPT)
-    text = "".join(character for character in text if character.isalnum())
-    plain = _POLITE.sub("", text)
+    """A text as it is compared: one script, common words for dialect, without politeness, punctuation and spaces.
+
+    Whoever says nothing but politeness has said nothing: the result is empty.
+    """
+    plain = _POLITE.sub("", without_punctuation(normalise(text)).translate(_SCRIPT))
     return _REPLACED.sub(lambda found: _SAME[found.group()], plain)
