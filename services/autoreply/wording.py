@@ -78,14 +78,15 @@ _REPLACED = re.compile("|".join(sorted(map(re.escape, _SAME), key=len, reverse=T
 
 _POLITE = re.compile(
     "你好|您好|请问|想问一下|想问下|问一下|问下|咨询一下|咨询下|咨询|请教|告诉我|麻烦|谢谢|多谢|哈喽|在吗|你们|我们|你|我|想|亲|"
-    "[吗呢啊呀吧哦噢喔嘛哒呐嗯唉诶喂]|[哈么的了地得]$"
+    "[吗呢啊呀吧哦噢喔嘛哒呐嗯唉诶喂]|[哈的了地得]$|(?<![什怎这那多])么$"
 )
 
 
 def bare(text: str) -> str:
     """A text as it is compared: one script, common words for dialect, without politeness, punctuation and spaces.
 
-    Whoever says nothing but politeness has said nothing: the result is empty.
+    A text that is nothing but politeness stays as it is: an operator may want to answer a greeting, too.
     """
-    plain = _POLITE.sub("", without_punctuation(normalise(text)).translate(_SCRIPT))
+    whole = without_punctuation(normalise(text)).translate(_SCRIPT)
+    plain = _POLITE.sub("", whole) or whole
     return _REPLACED.sub(lambda found: _SAME[found.group()], plain)
