@@ -95,7 +95,7 @@ class TextIndex:
             # Patterns see punctuation: they are written with it.
             folded = normalise(text)
             for together, found in self._sets:
-                for index in together.Match(folded):
+                for index in together.Match(folded) or ():  # None when there is no match
                     hits += found[index]
         return hits
 
@@ -134,10 +134,12 @@ def _sets(regexes: Mapping[str, list[Hit]]) -> list[tuple[Any, list[list[Hit]]]]
     for start in range(0, len(patterns), SET_SIZE):
         together = re2.Set.SearchSet(_OPTIONS)
         for pattern in patterns[start : start + SET_SIZE]:
+            if len(pattern) > MAX_PATTERN:
+                compiled(pattern)  # says what is wrong
             try:
                 together.Add(pattern)
             except (re2.error, UnicodeEncodeError):
-                compiled(pattern)  # says what is wrong
+                compiled(pattern)
                 raise
         together.Compile()
         sets.append((together, [regexes[pattern] for pattern in patterns[start : start + SET_SIZE]]))

@@ -6,7 +6,10 @@ from functools import partial
 
 from chassis import http
 from chassis.amqp import Bus
+from chassis.api import routes
+from chassis.audit import Audit
 from chassis.consumer import Consumer, each
+from chassis.identity import Identities
 from chassis.lifecycle import Process
 from chassis.mongo import connect, until_reachable
 from chassis.publisher import Publisher
@@ -15,6 +18,9 @@ from contracts import topology
 from services.agent.conversations import Conversations
 from services.agent.counting import count_forever
 from services.agent.handover import Desk
+from services.agent.signin_api import SignInApi
+from services.agent.users import Users
+from services.agent.users_api import UsersApi
 
 NAME = "agent"
 CONCURRENCY = 16
@@ -32,7 +38,11 @@ async def build(settings: Settings) -> Process:
         for queue, handler in ((topology.AGENT_HANDOVER, desk.handover), (topology.AGENT_DESK, desk.desk))
     ]
     health = http.Health()
-    app = http.application(health, token=settings.admin_token)
+    identities = Identities(database)
+    users, audit = Users(database), Audit(database)
+    app = http.application(health, token=settings.admin_token, identity=identities)
+    for api in (SignInApi(users, identities), UsersApi(users, identities, audit)):
+        app.add_routes(routes(api, audit))
 
     async def close_client() -> None:
         client.close()
@@ -45,7 +55,7 @@ async def build(settings: Settings) -> Process:
         publisher=publisher,
         runner=http.app_runner(app),
         consumers=consumers,
-        before=[partial(until_reachable, conversations.prepare)],
+        before=[partial(until_reachable, one.prepare) for one in (conversations, users, audit)],
         background=[lambda: count_forever(conversations)],
         closers=[close_client],
     )

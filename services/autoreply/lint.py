@@ -19,7 +19,7 @@ from services.autoreply.lintwhen import narrowing_faults, when_faults
 from services.autoreply.near import nearest
 
 
-def lint(document: RuleSetDocument, check_pattern: CheckPattern, now: datetime) -> list[Fault]:
+def lint(document: RuleSetDocument, check_pattern: CheckPattern, now: datetime | None) -> list[Fault]:
     """Everything that is wrong, in the order of the document."""
     found: list[Fault] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -60,9 +60,12 @@ def compiled(document: RuleSetDocument, version: str) -> RuleSet:
 
 
 def checked(text: str, now: datetime | None = None) -> RuleSetDocument:
-    """The rule set in a YAML text, which is good. Raises ``RuleFileError``."""
+    """The rule set in a YAML text, which is good. Raises ``RuleFileError``.
+
+    With ``now`` a rule whose time is over is refused too: to be asked of what is new, never of what is in force.
+    """
     document, lines = parsed(text)
-    faults = lint(document, pattern_fault, now or datetime.now(UTC))
+    faults = lint(document, pattern_fault, now)
     if faults:
         raise RuleFileError(
             sorted(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from chassis import http
 from chassis.amqp import Bus
 from chassis.consumer import Consumer
+from chassis.identity import Identities
 from chassis.lifecycle import Process
 from chassis.mongo import connect, until_reachable
 from chassis.publisher import Publisher
@@ -52,7 +53,7 @@ async def build(settings: Settings) -> Process:
     )
     health = http.Health()
     health.checks["mongodb"] = lambda: store.reachable
-    app = http.application(health, token=settings.admin_token)
+    app = http.application(health, token=settings.admin_token, identity=Identities(database))
     app.add_routes(Api(Reading(store), followers, sweep).routes())
 
     async def close_client() -> None:

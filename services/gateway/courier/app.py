@@ -8,6 +8,7 @@ from functools import partial
 from chassis import http
 from chassis.amqp import Bus
 from chassis.consumer import Consumer, each
+from chassis.identity import Identities
 from chassis.lifecycle import Process
 from chassis.mongo import connect, until_reachable
 from chassis.publisher import Publisher
@@ -59,7 +60,7 @@ async def build(settings: Settings) -> Process:
         for kind, queue in QUEUES.items()
     ]
     health.checks["accounts"] = lambda: accounts.loaded
-    app = http.application(health, token=settings.admin_token)
+    app = http.application(health, token=settings.admin_token, identity=Identities(database))
     app.add_routes(Api(ledger).routes())
 
     async def close_client() -> None:
