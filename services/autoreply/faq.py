@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from heapq import nlargest
 from math import log, sqrt
+from operator import itemgetter
 from typing import NamedTuple
 
 from services.autoreply.wording import bare
@@ -54,52 +56,68 @@ class FaqIndex:
         self._rarity = {run: log(total / len(owners)) ** RARITY for run, owners in having.items()}
         self._unknown = log(total) ** RARITY * UNKNOWN
         self._vectors = [self._vector(those) for those in found]
-        self._postings: dict[str, list[int]] = defaultdict(list)
-        self._peaks: dict[str, float] = defaultdict(float)
-        """The greatest weight that any phrasing gives to a run."""
+        self._postings: dict[str, tuple[list[int], list[float]]] = defaultdict(lambda: ([], []))
+        """For each run the phrasings that have it, and its weight in each."""
         for number, vector in enumerate(self._vectors):
             for run, weight in vector.items():
-                self._postings[run].append(number)
-                self._peaks[run] = max(self._peaks[run], weight)
+                numbers, weights = self._postings[run]
+                numbers.append(number)
+                weights.append(weight)
+        self._peaks = {run: max(weights) for run, (_, weights) in self._postings.items()}
 
     def best(self, text: str, count: int = 3) -> list[Near]:
         """The nearest pairs, the nearest first, each with its nearest phrasing; fewer when nothing else is near."""
         asked = self._vector(runs(bare(text[:MAX_CHARACTERS])))
         # The rare runs first: their postings are short, and most of the score is theirs.
-        terms = sorted(
-            (len(self._postings[run]), run, weight) for run, weight in asked.items() if run in self._postings
-        )
+        terms = sorted((len(self._postings[run][0]), run, weight) for run, weight in asked.items() if run in self._peaks)
         left = sum(weight * self._peaks[run] for _, run, weight in terms)
         scores: dict[int, float] = defaultdict(float)
         enough = FAINT
         done = 0
         for length, run, weight in terms:
-            if length > _LONG:
+            # Whoever is not found by now, and could only get what is left, comes behind the best: no need to read on.
+            if length > _LONG and scores and left < max(scores.values()):
                 enough = self._score_of(count, scores)
                 if left < enough:
-                    break  # whoever is not among them by now cannot come among the best any more
-            for number in self._postings[run]:
-                scores[number] += weight * self._vectors[number][run]
+                    break
+            for number, other in zip(*self._postings[run], strict=True):
+                scores[number] += weight * other
             left -= weight * self._peaks[run]
             done += 1
-        for number, score in scores.items():
-            if terms[done:] and score + left >= enough:
-                vector = self._vectors[number]
-                scores[number] = score + sum(weight * vector.get(run, 0.0) for _, run, weight in terms[done:])
-        ranked = sorted((-score, number) for number, score in self._by_pair(scores).values())[:count]
+        nearest = self._completed(scores, terms[done:], left, enough, count)
+        ranked = sorted((-score, number) for number, score in nearest.values())[:count]
         return [Near(*self._questions[number], round(min(1.0, -score), 4)) for score, number in ranked if -score >= FAINT]
+
+    def _completed(
+        self, scores: dict[int, float], terms: list[tuple[int, str, float]], left: float, enough: float, count: int
+    ) -> dict[int, tuple[int, float]]:
+        """The nearest phrasing of each pair, with what the unread terms add, for those who can be among the best."""
+        if not terms:
+            return self._by_pair(scores)
+        nearest: dict[int, tuple[int, float]] = {}
+        for number, score in sorted(scores.items(), key=itemgetter(1), reverse=True):
+            if score + left < enough:
+                break
+            vector = self._vectors[number]
+            whole = score + sum(weight * vector.get(run, 0.0) for _, run, weight in terms)
+            pair = self._questions[number][0]
+            if pair not in nearest or (-whole, number) < (-nearest[pair][1], nearest[pair][0]):
+                nearest[pair] = (number, whole)
+                if len(nearest) >= count and whole > enough:
+                    enough = max(enough, nlargest(count, (other for _, other in nearest.values()))[-1])
+        return nearest
 
     def _score_of(self, place: int, scores: dict[int, float]) -> float:
         """What the pair in this place has at least, going by what is known up to now."""
-        ranked = sorted((score for _, score in self._by_pair(scores).values()), reverse=True)
-        return max(FAINT, ranked[place - 1]) if len(ranked) >= place else FAINT
+        best = nlargest(place, (score for _, score in self._by_pair(scores).values()))
+        return max(FAINT, best[-1]) if len(best) == place else FAINT
 
     def _by_pair(self, scores: dict[int, float]) -> dict[int, tuple[int, float]]:
         """The nearest phrasing of each pair and its score."""
         nearest: dict[int, tuple[int, float]] = {}
         for number, score in scores.items():
             pair = self._questions[number][0]
-            if pair not in nearest or score > nearest[pair][1]:
+            if pair not in nearest or (-score, number) < (-nearest[pair][1], nearest[pair][0]):
                 nearest[pair] = (number, score)
         return nearest
 
