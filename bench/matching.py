@@ -1,6 +1,6 @@
 """``python -m bench.matching``: how long it takes to compile rules, and to find what answers a message.
 
-50,000 keywords and 1,000 regular expressions in 5,100 rules, beside a loop that asks each keyword and pattern by itself,
+50,000 keywords and 1,000 regular expressions in 5,100 rules, beside a loop that asks each one by itself,
 and beside a bare dictionary, which is what finding an exact keyword costs at the least.
 """
 

@@ -116,7 +116,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def _serving(spec: Endpoint, handler: Callable[[Call], Awaitable[Any]], audit: Auditing | None) -> Handler:
     async def serve(request: web.Request) -> web.StreamResponse:
-        who = request.get("who") or Principal(name="", kind="nobody")
+        who = request.get(http.WHO) or Principal(name="", kind="nobody")
         call = Call(request, who, request.match_info, _audit=audit)
         if spec.query is not None and spec.reads_query:
             call.query = read_query(request, spec.query)

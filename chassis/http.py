@@ -78,6 +78,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
+WHO = web.RequestKey("who", Principal)
+"""The caller, once it is known."""
+
+
 class Identity(Protocol):
     """Who finds out who asks, beyond the installation's own token."""
 
@@ -85,7 +89,7 @@ class Identity(Protocol):
 
 
 def require_caller(token: str, identity: Identity | None = None) -> Any:
-    """Middleware: everything under /api/ needs a caller, who then stands in ``request["who"]``.
+    """Middleware: everything under /api/ needs a caller, who then stands in ``request[WHO]``.
 
     The bearer ``token`` is the installation's own and may do everything; with none set it lets nobody in. Others are
     found by ``identity``. A handler with the attribute ``public`` does without.
@@ -97,14 +101,14 @@ def require_caller(token: str, identity: Identity | None = None) -> Any:
             scheme, _, given_text = request.headers.get("Authorization", "").partition(" ")
             given = given_text.strip().encode("utf-8", "replace")  # headers may hold bytes that are no text
             if token and scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode()):
-                request["who"] = ADMIN
+                request[WHO] = ADMIN
             else:
                 try:
                     who = await identity.find(request) if identity else None
                 except Unavailable:
                     return problem(503, "store_unavailable", "the store does not answer right now; try again soon")
                 if who is not None:
-                    request["who"] = who
+                    request[WHO] = who
                 elif not getattr(request.match_info.handler, "public", False):
                     return _unauthorized(signing_in=identity is not None)
         return await handler(request)

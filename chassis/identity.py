@@ -23,6 +23,9 @@ from contracts.roles import Principal
 COOKIE = "weir_session"
 CSRF_HEADER = "X-CSRF-Token"
 TOKEN_PREFIX = "weir_"  # noqa: S105  # what a token begins with
+SESSION = web.RequestKey("session", str)
+"""The name under which the caller's session is stored."""
+CSRF = web.RequestKey("csrf", str)
 REMEMBER_SECONDS = 2.0
 MAX_REMEMBERED = 10_000
 IDLE = timedelta(hours=12)
@@ -69,8 +72,8 @@ class Identities:
         found = await self._look(f"s{digest(cookie)}")
         if found.who is not None and request.method not in SAFE:
             _same_site(request, found.csrf)
-        request["session"] = found.session
-        request["csrf"] = found.csrf
+        request[SESSION] = found.session
+        request[CSRF] = found.csrf
         return found.who
 
     def forget(self) -> None:

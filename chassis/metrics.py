@@ -86,7 +86,15 @@ match_seconds = Histogram(
 )
 rules_loaded = Gauge("weir_autoreply_rules_loaded", "Rules in force, over all accounts.")
 rules_reload_timestamp = Gauge("weir_autoreply_rules_reload_timestamp_seconds", "When rules last changed.")
-rules_refused = Gauge("weir_autoreply_rules_refused", "Rule files that are refused right now; the old rules stay.")
+rules_refused = Gauge(
+    "weir_autoreply_rules_refused", "Accounts whose live version cannot be compiled here; the rules before it stay."
+)
+rule_files_refused = Gauge(
+    "weir_autoreply_rule_files_refused", "Rule files that are refused right now; the old rules stay."
+)
+rules_published = Counter(
+    "weir_rules_published_total", "Changes of what is live made by this process: published, rolled_back.", ["change"]
+)
 
 # -- courier --
 api_requests = Counter(

@@ -16,6 +16,7 @@ from chassis.publisher import Publisher
 from chassis.settings import Settings
 from contracts import topology
 from services.agent.conversations import Conversations
+from services.agent.conversations_api import ConversationsApi
 from services.agent.counting import count_forever
 from services.agent.handover import Desk
 from services.agent.signin_api import SignInApi
@@ -41,7 +42,12 @@ async def build(settings: Settings) -> Process:
     identities = Identities(database)
     users, audit = Users(database), Audit(database)
     app = http.application(health, token=settings.admin_token, identity=identities)
-    for api in (SignInApi(users, identities), UsersApi(users, identities, audit)):
+    apis = (
+        SignInApi(users, identities),
+        UsersApi(users, identities, audit),
+        ConversationsApi(conversations, publisher),
+    )
+    for api in apis:
         app.add_routes(routes(api, audit))
 
     async def close_client() -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from chassis import http
 from chassis.api import Call, endpoint
 from chassis.http import Problem
-from chassis.identity import COOKIE, LONGEST, Identities
+from chassis.identity import COOKIE, CSRF, LONGEST, SESSION, Identities
 from contracts.roles import GRANTS
 from services.agent.users import Session, TooManyTries, UserError, Users
 
@@ -71,11 +71,11 @@ class SignInApi:
     async def me(self, call: Call) -> Me:
         who = call.who
         granted = {name for role in who.roles.values() for name in GRANTS.get(role, ())} | who.permissions
-        return Me(who.name, who.kind, dict(who.roles), sorted(granted), call.request.get("csrf", ""))
+        return Me(who.name, who.kind, dict(who.roles), sorted(granted), call.request.get(CSRF, ""))
 
     @endpoint("DELETE", "/api/session", "Sign out", allow="", status=204)
     async def sign_out(self, call: Call) -> web.Response:
-        if session := call.request.get("session"):
+        if session := call.request.get(SESSION):
             await self._users.sign_out(session)
             self._identities.forget()
         response = web.Response(status=204)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from chassis import http
 from chassis.amqp import Bus
+from chassis.api import routes
 from chassis.consumer import Consumer
 from chassis.identity import Identities
 from chassis.lifecycle import Process
@@ -54,7 +55,7 @@ async def build(settings: Settings) -> Process:
     health = http.Health()
     health.checks["mongodb"] = lambda: store.reachable
     app = http.application(health, token=settings.admin_token, identity=Identities(database))
-    app.add_routes(Api(Reading(store), followers, sweep).routes())
+    app.add_routes(routes(Api(Reading(store), followers, sweep)))
 
     async def close_client() -> None:
         client.close()

@@ -7,6 +7,7 @@ from functools import partial
 
 from chassis import http
 from chassis.amqp import Bus
+from chassis.api import routes
 from chassis.consumer import Consumer, each
 from chassis.identity import Identities
 from chassis.lifecycle import Process
@@ -61,7 +62,7 @@ async def build(settings: Settings) -> Process:
     ]
     health.checks["accounts"] = lambda: accounts.loaded
     app = http.application(health, token=settings.admin_token, identity=Identities(database))
-    app.add_routes(Api(ledger).routes())
+    app.add_routes(routes(Api(ledger)))
 
     async def close_client() -> None:
         client.close()
