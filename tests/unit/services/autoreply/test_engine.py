@@ -333,6 +333,19 @@ def test_it_says_why_each_rule_did_not_take_it() -> None:
     assert "none of its 2 keywords" in found["other"].words
 
 
+def test_it_says_when_the_working_hours_begin() -> None:
+    ruleset = one("{text: {exact: [x]}, hours: inside}", head=HOURS)
+
+    def words(shanghai: str) -> str:
+        (found,) = explain(ruleset, text("x"), known(now=datetime.fromisoformat(shanghai + "+08:00")))
+        return found.words
+
+    assert words("2026-11-24T12:30") == "outside its hours: opens tue 2026-11-24 13:00"
+    # Monday the 23rd is closed.
+    assert words("2026-11-22T12:00") == "outside its hours: opens tue 2026-11-24 09:00"
+    assert words("2026-11-25T12:00") == "outside its hours: opens mon 2026-11-30 09:00"
+
+
 SAMPLES = sorted((Path(__file__).parents[3] / "samples" / "wechat").glob("*.xml"))
 
 
