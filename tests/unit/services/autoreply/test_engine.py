@@ -15,7 +15,6 @@ from contracts.content import Text
 from contracts.envelope import raw
 from services.autoreply.conditions import portion_of
 from services.autoreply.engine import Activity, HandOver, Known, Outcome, Tag, decide
-from services.autoreply.explain import explain
 from services.autoreply.near import kilometres
 from services.autoreply.rulefile import read
 from services.autoreply.ruleset import RuleSet
@@ -320,7 +319,7 @@ def test_it_says_why_each_rule_did_not_take_it() -> None:
         "  - {id: other, when: {text: {exact: [你好, 您好]}}, reply: {type: text, content: o}}\n"
         "  - {id: click, when: {click: [K]}, reply: {type: text, content: c}}\n"
     )
-    found = {one.rule: one for one in explain(ruleset, text("停车"), known())}
+    found = {one.rule: one for one in decide(ruleset, text("停车"), known(), explain=True).trace}
     assert [(name, one.code) for name, one in found.items()] == [
         ("night", "time"),
         ("day", "took"),
@@ -333,11 +332,23 @@ def test_it_says_why_each_rule_did_not_take_it() -> None:
     assert "none of its 2 keywords" in found["other"].words
 
 
+@pytest.mark.parametrize(
+    ("content", "given", "code"),
+    [("人工", {}, "person"), ("人工", {"in_conversation": True}, "conversation"), ("人工智能", {}, "person")],
+)
+def test_it_says_what_goes_before_all_rules(content: str, given: dict[str, bool], code: str) -> None:
+    ruleset = one("{text: {contains: [人工]}}")
+    outcome = decide(ruleset, text(content), known(**given), explain=True)
+    assert [(trace.took, trace.code) for trace in outcome.trace] == [(False, code)]
+    assert decide(ruleset, text(content), known(**given)).trace == ()
+
+
 def test_it_says_when_the_working_hours_begin() -> None:
     ruleset = one("{text: {exact: [x]}, hours: inside}", head=HOURS)
 
     def words(shanghai: str) -> str:
-        (found,) = explain(ruleset, text("x"), known(now=datetime.fromisoformat(shanghai + "+08:00")))
+        at = known(now=datetime.fromisoformat(shanghai + "+08:00"))
+        (found,) = decide(ruleset, text("x"), at, explain=True).trace
         return found.words
 
     assert words("2026-11-24T12:30") == "outside its hours: opens tue 2026-11-24 13:00"
@@ -360,4 +371,4 @@ def test_no_sample_makes_it_stumble(path: Path) -> None:
     )
     for facts in (known(), known(first_message=True, lane="entry")):
         decide(ruleset, what, facts)
-        explain(ruleset, what, facts)
+        assert len(decide(ruleset, what, facts, explain=True).trace) == 2
