@@ -15,9 +15,9 @@ def hear(inbound: wechat.Inbound) -> Heard:
         case wechat.VoiceMessage():
             return Heard(False, "voice", inbound.recognition or "")
         case wechat.LocationMessage():
-            return Heard(False, "location", position=(inbound.location_x, inbound.location_y))
+            return Heard(False, "location", position=_position(inbound.location_x, inbound.location_y))
         case wechat.LocationEvent():
-            return Heard(True, "location", position=(inbound.latitude, inbound.longitude))
+            return Heard(True, "location", position=_position(inbound.latitude, inbound.longitude))
         case wechat.SubscribeEvent():
             key = inbound.event_key or ""
             return Heard(True, "subscribe", key=key.removeprefix("qrscene_"), scene=key.startswith("qrscene_"))
@@ -33,6 +33,11 @@ def hear(inbound: wechat.Inbound) -> Heard:
             return Heard(False, kind, str(fields.get("Content") or "") if kind == "text" else "")
         case _:
             return Heard(True, "")
+
+
+def _position(latitude: float, longitude: float) -> tuple[float, float] | None:
+    """The position, or None for one that is not on the earth."""
+    return (latitude, longitude) if abs(latitude) <= 90 and abs(longitude) <= 180 else None
 
 
 def wants_person(rules: RuleSet, heard: Heard) -> bool:

@@ -223,6 +223,17 @@ def test_the_nearest_three_stores() -> None:
     assert kilometres((39.9042, 116.4074), (31.2304, 121.4737)) == pytest.approx(1067, abs=3)
 
 
+@pytest.mark.parametrize(("latitude", "longitude"), [("inf", 0), ("nan", "nan"), ("1e308", "-1e308"), (91, 0)])
+def test_a_position_that_is_nowhere_goes_to_a_person(latitude: object, longitude: object) -> None:
+    body = "  - {id: near, when: {near: true}, reply: {type: text, content: '{{ stores[0].name }}'}}\n"
+    for what in (
+        inbound("location", Location_X=latitude, Location_Y=longitude),
+        event("LOCATION", Latitude=latitude, Longitude=longitude),
+    ):
+        outcome = decide(rules(body, STORES), what, known())
+        assert (outcome.answers, outcome.actions) == ((), (HandOver("", 0, "failed_rule"),))
+
+
 def test_templates_have_their_variables() -> None:
     body = "  - {id: a, when: {text: {regex: ['订单(?P<number>\\d+)']}}, reply: {type: text, content: '{{ park }}{{ named.number }}/{{ groups[1] }}'}}\n"
     assert said(decide(rules(body, "variables: {park: 乐园}"), text("我的订单１２３"), known())) == ["乐园123/123"]
