@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime
 from functools import cache
@@ -91,6 +92,11 @@ def schema() -> dict[str, Any]:
     """The JSON Schema of the format."""
     made = msgspec.json.schema(RuleSetDocument)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Weir rule set", **made}
+
+
+def schema_text() -> str:
+    """The same, as ``docs/rules.schema.json`` has it."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 @cache

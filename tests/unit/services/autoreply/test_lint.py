@@ -104,6 +104,37 @@ def test_an_earlier_rule_that_lets_some_through_beats_nobody(narrow: str) -> Non
     assert checked(f"version: 2\nrules:\n{first}  - {{id: b, when: {{text: {{contains: [停车]}}}}, {REPLY}}}\n")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        ("text: {exact: [x]}, tags: {any: [vip]}", "text: {exact: [x]}, tags: {any: [vip]}", True),
+        ("text: {exact: [x]}, tags: {any: [vip]}", "text: {exact: [x]}, tags: {any: [vip]}, new_days: 3", True),
+        ("text: {exact: [x]}, tags: {any: [vip]}", "text: {exact: [x]}", False),
+        ("text: {exact: [x]}, kind: [voice]", "text: {exact: [x]}", False),
+        ("text: {contains: [x]}", "text: {exact: [xy]}, kind: [voice]", False),
+        ("text: {contains: [x]}", "text: {contains: [xy]}, kind: [voice]", True),
+        ("subscribe: true", "subscribe: true, key: ['7']", True),
+        ("subscribe: true, key: ['7']", "subscribe: true", False),
+        ("subscribe: true, scene: false", "subscribe: true", False),
+        ("subscribe: true", "subscribe: true, scene: false", True),
+        ("event: [scan], key: ['7', '8']", "event: [scan], key: ['8']", True),
+        ("near: true", "near: true, hours: outside", True),
+        ("kind: [image]", "kind: [image, video]", True),
+        ("first_message: true", "text: {exact: [x]}", False),
+    ],
+)
+def test_a_rule_beats_another_by_what_narrows_them(first: str, second: str, taken: bool) -> None:
+    head = "stores: [{name: s, latitude: 1, longitude: 2}]"
+    body = f"  - {{id: a, when: {{{first}}}, {REPLY}}}\n  - {{id: b, when: {{{second}}}, {REPLY}}}\n"
+    text = f"version: 2\n{head}\nrules:\n{body}"
+    if not taken:
+        assert checked(text)
+        return
+    with pytest.raises(RuleFileError) as caught:
+        checked(text)
+    assert [problem.rule for problem in caught.value.problems] == ["b"]
+
+
 def test_everything_misshapen_is_told_at_once() -> None:
     found = problems(
         "  - {id: a, when: {text: {exact: [1]}}, reply: {type: text, content: x}}\n"
