@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from datetime import datetime
 from functools import cache
 from hashlib import blake2b
@@ -60,13 +61,14 @@ def compiled(document: RuleSetDocument, version: str) -> RuleSet:
         raise RuleFileError([_problem(1, str(error))]) from None
 
 
-def checked(text: str, now: datetime | None = None) -> RuleSetDocument:
+def checked(text: str, now: datetime | None = None, media: Collection[str] | None = None) -> RuleSetDocument:
     """The rule set in a YAML text, which is good. Raises ``RuleFileError``.
 
     With ``now`` a rule whose time is over is refused too: to be asked of what is new, never of what is in force.
+    With ``media``, the names of the account's media library, one that is not there is refused.
     """
     document, lines = parsed(text)
-    faults = lint(document, pattern_fault, now)
+    faults = lint(document, pattern_fault, now, media)
     if faults:
         raise RuleFileError(
             sorted(
