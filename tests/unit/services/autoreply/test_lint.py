@@ -146,7 +146,17 @@ def test_everything_misshapen_is_told_at_once() -> None:
         "  - {id: d, when: {text: {exact: [x]}}, reply: {type: telegram}}\n"
     )
     assert [problem.line for problem in found] == [4, 5, 7]
-    assert "unknown field `txt`" in found[1].sentence
+    assert [problem.rule for problem in found] == ["a", "b", "d"]
+    assert found[1].reason.endswith("unknown field `txt`")
+    assert (found[1].field, found[1].fix) == ("rules[1].when.txt", "remove it or check its spelling")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [(".", "every text"), ("x*", "every text"), ("(?s).+", "every text"), ("^x*$", ""), ("停", "")],
+)
+def test_patterns_that_narrow_nothing(pattern: str, wanted: str) -> None:
+    assert (wanted in pattern_fault(pattern)) if wanted else not pattern_fault(pattern)
 
 
 def test_a_time_that_is_over_does_not_take_the_rules_in_force_away() -> None:
