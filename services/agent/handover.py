@@ -23,6 +23,8 @@ class ConversationStore(Protocol):
 
     async def join(self, question: Question) -> Document | None: ...
 
+    async def forget(self, account: str, openid: str) -> None: ...
+
 
 class Desk:
     """The handlers of ``agent.handover`` and ``agent.desk``. The same event twice leads to one question."""
@@ -41,6 +43,11 @@ class Desk:
         opened = await self._conversations.ask(Question(event.account, event.subject, event.cause, event.time, order))
         # Told again by whoever handles it again: the one who opened it may not have lived to tell.
         return [told(facts.CONVERSATION_OPENED, opened.conversation, event.time)] if opened.new else []
+
+    async def forget(self, event: Event) -> Sequence[Publication]:
+        """A follower's data must go."""
+        await self._conversations.forget(event.account, event.subject)
+        return []
 
     async def desk(self, event: Event) -> Sequence[Publication]:
         """A follower in a conversation wrote or did something: it is the person's to answer.
