@@ -32,19 +32,19 @@ def test_the_set_is_large_enough_and_no_text_is_in_it_twice(labelled: faq.Labell
     assert max(asked.values()) == 1
     assert not asked.keys() & {text for phrasings in labelled.phrasings for text in phrasings}
     assert 0.28 < len(labelled.held_out) / len(questions) < 0.39
-    assert {label for _, label in labelled.held_out} >= set(range(len(labelled.names)))
+    assert len({label for _, label in labelled.held_out} - {None}) >= 40
 
 
 def test_answers_to_held_out_questions_are_right(lines: list[faq.Line]) -> None:
     mine = next(line for line in lines if (line.way, line.threshold) == ("weir", DEFAULT_THRESHOLD))
     assert mine.precision >= 0.95
-    assert mine.recall >= 0.68
+    assert mine.recall >= 0.66
 
 
 def test_it_is_worth_more_than_simpler_ways(lines: list[faq.Line]) -> None:
     mine = next(line for line in lines if (line.way, line.threshold) == ("weir", DEFAULT_THRESHOLD))
     as_precise = [line.recall for line in lines if line.way != "weir" and line.precision >= mine.precision]
-    assert mine.recall > 2 * max(as_precise)
+    assert mine.recall > 4 * max(as_precise)
 
 
 def test_the_document_shows_what_is_measured(lines: list[faq.Line]) -> None:
