@@ -41,7 +41,11 @@ async def build(settings: Settings) -> Process:
     desk = Desk(conversations, drafting)
     consumers = [
         Consumer(bus, publisher, queue, each(handler, CONCURRENCY), prefetch=16, workers=4)
-        for queue, handler in ((topology.AGENT_HANDOVER, desk.handover), (topology.AGENT_DESK, desk.desk))
+        for queue, handler in (
+            (topology.AGENT_HANDOVER, desk.handover),
+            (topology.AGENT_DESK, desk.desk),
+            (topology.AGENT_FORGET, desk.forget),
+        )
     ]
     health = http.Health()
     identities = Identities(database)

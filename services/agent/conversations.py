@@ -254,6 +254,11 @@ class Conversations:
                 {"$set": {"draft.sent": True}, "$currentDate": {"changed": True}},
             )
 
+    async def forget(self, account: str, openid: str) -> None:
+        """Delete all conversations of a follower whose data must go."""
+        with timed("delete"):
+            await self._collection.delete_many({"account": account, "openid": openid})
+
     async def count(self, state: str) -> int:
         with timed("count"):
             counted: int = await self._collection.count_documents({"state": state}, maxTimeMS=MAX_LIST_MILLISECONDS)

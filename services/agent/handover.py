@@ -23,6 +23,8 @@ class ConversationStore(Protocol):
 
     async def join(self, question: Question) -> Document | None: ...
 
+    async def forget(self, account: str, openid: str) -> None: ...
+
 
 class DraftMaker(Protocol):
     """Who drafts answers for people, when anybody does."""
@@ -51,6 +53,11 @@ class Desk:
             self._drafts.offer(opened.conversation, question)
         # Told again by whoever handles it again: the one who opened it may not have lived to tell.
         return [told(facts.CONVERSATION_OPENED, opened.conversation, event.time)] if opened.new else []
+
+    async def forget(self, event: Event) -> Sequence[Publication]:
+        """A follower's data must go."""
+        await self._conversations.forget(event.account, event.subject)
+        return []
 
     async def desk(self, event: Event) -> Sequence[Publication]:
         """A follower in a conversation wrote or did something: it is the person's to answer.

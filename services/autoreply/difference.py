@@ -42,7 +42,10 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def between(
-    before: Mapping[str, Any], after: Mapping[str, Any], texts: tuple[str, str] = ("", ""), names: tuple[str, str] = ("", "")
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    texts: tuple[str, str] = ("", ""),
+    names: tuple[str, str] = ("", ""),
 ) -> Difference:
     """The difference of two documents as plain values, and of the texts that they were read from."""
     old, new = _by_id(before), _by_id(after)

@@ -9,7 +9,13 @@ import msgspec
 
 from contracts import wechat
 
-TEXT_FIELDS = {"voice": "Recognition", "location": "Label", "link": "Title", "file": "Title", "miniprogrampage": "Title"}
+TEXT_FIELDS = {
+    "voice": "Recognition",
+    "location": "Label",
+    "link": "Title",
+    "file": "Title",
+    "miniprogrampage": "Title",
+}
 """The platform's field for what stands as the text of a kind; ``Content`` for the kinds not named, EventKey for events."""
 
 
@@ -18,7 +24,9 @@ def event_type(kind: str) -> str:
     return wechat.EVENT + kind.removeprefix("event.") if kind.startswith("event.") else wechat.MESSAGE + kind
 
 
-def inbound(kind: str, text: str, openid: str = "", at: int = 0, fields: Mapping[str, Any] | None = None) -> wechat.Inbound:
+def inbound(
+    kind: str, text: str, openid: str = "", at: int = 0, fields: Mapping[str, Any] | None = None
+) -> wechat.Inbound:
     """The typed view of it. ``fields`` are further fields under the platform's names."""
     happened = kind.startswith("event.")
     whole: dict[str, Any] = {

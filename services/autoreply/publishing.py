@@ -76,7 +76,9 @@ class Publishing:
             return Published(moved, new=True)
         live = await self._repository.repaired(account)
         assert live is not None  # somebody took the number
-        raise Conflict(live, await self._against(live, text), "others publish at this very moment; look at theirs first")
+        raise Conflict(
+            live, await self._against(live, text), "others publish at this very moment; look at theirs first"
+        )
 
     async def rollback(self, account: str, number: int, *, by: str, note: str = "") -> Published:
         """Make an older version the live one again. Raises ``Unknown``."""

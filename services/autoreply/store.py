@@ -104,5 +104,3 @@ class RuleStore:
     def _refuse(self, account: str, version: int, reason: str) -> None:
         self.refused[account] = reason
         log.error("published rules refused, the old ones stay", account=account, version=version, reason=reason)
-
-
