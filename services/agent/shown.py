@@ -26,6 +26,17 @@ class QuestionView(msgspec.Struct, omit_defaults=True):
     candidates: tuple[CandidateView, ...] = ()
 
 
+class DraftView(msgspec.Struct, omit_defaults=True):
+    """What a model would answer to the question ``cause``; ``sent`` when the operator lets drafts send themselves."""
+
+    cause: str
+    at: datetime
+    text: str
+    model: str
+    tokens: int
+    sent: bool = False
+
+
 class ConversationView(msgspec.Struct, omit_defaults=True, kw_only=True):
     id: str
     account: str
@@ -44,6 +55,7 @@ class ConversationView(msgspec.Struct, omit_defaults=True, kw_only=True):
     closed_at: datetime | None = None
     closed_by: str = ""
     questions: tuple[QuestionView, ...] = ()
+    draft: DraftView | None = None
 
 
 def view(conversation: Document) -> ConversationView:

@@ -1,9 +1,9 @@
 """The known question that a text comes nearest to, by the characters they share. Pure; no word list, no model.
 
-A text is the set of its runs of one, two and three characters, each weighing the more the fewer pairs have it. Two texts
-are as near as their sets point the same way (the cosine): 1 is the same wording, 0 nothing in common. Runs that no known
-question has count against a text, else "the hospital's opening hours" would be as near as "opening hours". The weights
-are those that did best on the training part of the labelled set; ``docs/faq.md`` has what came of them on the rest.
+A text is the set of its runs of one, two and three characters, each weighing the more the fewer pairs have it. Two
+texts are as near as their sets point the same way (the cosine): 1 is the same wording, 0 nothing in common. Runs that
+no known question has count against a text, else "the hospital's opening hours" would be as near as "opening hours". The
+weights did best on the training part of the labelled set; ``docs/faq.md`` has what came of them on the rest.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class FaqIndex:
         """The nearest pairs, the nearest first, each with its nearest phrasing; fewer when nothing else is near."""
         asked = self._vector(runs(bare(text[:MAX_CHARACTERS])))
         # The rare runs first: their postings are short, and most of the score is theirs.
-        terms = sorted((len(self._postings[run][0]), run, weight) for run, weight in asked.items() if run in self._peaks)
+        terms = sorted(
+            (len(self._postings[run][0]), run, weight) for run, weight in asked.items() if run in self._peaks
+        )
         left = sum(weight * self._peaks[run] for _, run, weight in terms)
         scores: dict[int, float] = defaultdict(float)
         enough = FAINT
@@ -86,7 +88,9 @@ class FaqIndex:
             done += 1
         nearest = self._completed(scores, terms[done:], left, enough, count)
         ranked = sorted((-score, number) for number, score in nearest.values())[:count]
-        return [Near(*self._questions[number], round(min(1.0, -score), 4)) for score, number in ranked if -score >= FAINT]
+        return [
+            Near(*self._questions[number], round(min(1.0, -score), 4)) for score, number in ranked if -score >= FAINT
+        ]
 
     def _completed(
         self, scores: dict[int, float], terms: list[tuple[int, str, float]], left: float, enough: float, count: int

@@ -18,6 +18,7 @@ from services.autoreply import conditions, templates
 from services.autoreply.conditions import Check, Heard
 from services.autoreply.faq import FaqIndex
 from services.autoreply.format import FaqPair, Rule, RuleSetDocument
+from services.autoreply.medianames import contents, media_names
 from services.autoreply.templates import Render
 
 TextsFactory = Callable[..., Texts]
@@ -83,6 +84,8 @@ class RuleSet:
     limited: frozenset[str] = frozenset()
     """Rules with a limit: each time one fires for a follower must be remembered."""
     entry: EntryTable = field(default_factory=EntryTable)
+    media: frozenset[str] = frozenset()
+    """Names of the account's media library that its answers use."""
     _words: frozenset[str] = frozenset()
     _within: tuple[str, ...] = ()
     _by_trigger: dict[str, list[Compiled]] = field(default_factory=dict)
@@ -167,6 +170,7 @@ def compile_ruleset(document: RuleSetDocument, version: str, texts: TextsFactory
             _needs(document),
             frozenset(rule.id for rule in document.rules if rule.limit),
             entry_table(document),
+            media_names(document),
             words,
             # A word in letters must stand alone: nobody who writes "management" asks for an agent.
             tuple(word for word in words if len(word) >= MIN_WITHIN and not word.isascii()),
@@ -232,9 +236,7 @@ def _short(subscribe: bool) -> tuple[str, ...]:
 
 def _needs(document: RuleSetDocument) -> frozenset[str]:
     needs: set[str] = set()
-    contents: list[Content] = [pair.answer for pair in document.faq]
     for rule in document.rules:
-        contents += rule.contents
         needs |= {
             name
             for name, wanted in (
@@ -245,8 +247,7 @@ def _needs(document: RuleSetDocument) -> frozenset[str]:
             )
             if wanted
         }
-    contents += [one.reply for one in (document.default, document.people) if one and one.reply]
-    if any("tags" in templates.variables(content) for content in contents):
+    if any("tags" in templates.variables(content) for content in contents(document)):
         needs.add("tags")
     return frozenset(needs)
 

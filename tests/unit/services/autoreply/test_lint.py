@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from services.autoreply.rulefile import Problem, RuleFileError, checked
+from services.autoreply.format import Default, Rule, RuleSetDocument, TextMatch, When
+from services.autoreply.lint import lint
+from services.autoreply.rulefile import Problem, RuleFileError, checked, compiled, pattern_fault
 
 NOW = datetime(2026, 11, 24, 4, tzinfo=UTC)
 REPLY = "reply: {type: text, content: x}"
@@ -143,7 +146,17 @@ def test_everything_misshapen_is_told_at_once() -> None:
         "  - {id: d, when: {text: {exact: [x]}}, reply: {type: telegram}}\n"
     )
     assert [problem.line for problem in found] == [4, 5, 7]
-    assert "unknown field `txt`" in found[1].sentence
+    assert [problem.rule for problem in found] == ["a", "b", "d"]
+    assert found[1].reason.endswith("unknown field `txt`")
+    assert (found[1].field, found[1].fix) == ("rules[1].when.txt", "remove it or check its spelling")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [(".", "every text"), ("x*", "every text"), ("(?s).+", "every text"), ("^x*$", ""), ("停", "")],
+)
+def test_patterns_that_narrow_nothing(pattern: str, wanted: str) -> None:
+    assert (wanted in pattern_fault(pattern)) if wanted else not pattern_fault(pattern)
 
 
 def test_a_time_that_is_over_does_not_take_the_rules_in_force_away() -> None:
@@ -163,3 +176,26 @@ def test_faq_pairs() -> None:
     sentences = " / ".join(problem.sentence for problem in found)
     for wanted in ("is a question of 'a' already", "a question is empty", "used twice", "has no question"):
         assert wanted in sentences
+
+
+class Picture(msgspec.Struct, frozen=True, tag_field="type", tag="image"):
+    """A content that shows a file of the library by its name."""
+
+    media: str
+
+
+def test_media_that_is_not_in_the_library() -> None:
+    match = When(text=TextMatch(exact=("x",)))
+    document = RuleSetDocument(
+        version=2,
+        rules=(Rule(id="a", when=match, replies=(Picture("map"), Picture("menu"))),),
+        default=Default(reply=Picture("queue")),
+    )
+    found = lint(document, pattern_fault, None, media={"map"})
+    assert [(fault.path, fault.rule) for fault in found] == [
+        (("rules", 0, "replies", 1, "media"), "a"),
+        (("default", "reply", "media"), ""),
+    ]
+    assert "there is no media 'menu'; upload it" in found[0].sentence
+    assert lint(document, pattern_fault, None) == []
+    assert compiled(document, "1").media == {"map", "menu", "queue"}
