@@ -7,12 +7,13 @@ from importlib.metadata import version
 
 from chassis.http import to_json
 from chassis.openapi import openapi
+from services.agent.conversations_api import ConversationsApi
 from services.agent.signin_api import SignInApi
 from services.agent.users_api import UsersApi
 from services.gateway.courier.api import Api as SendsApi
 from services.history.api import Api as HistoryApi
 
-APIS: tuple[type, ...] = (SignInApi, UsersApi, HistoryApi, SendsApi)
+APIS: tuple[type, ...] = (SignInApi, UsersApi, ConversationsApi, HistoryApi, SendsApi)
 """A service's new class of endpoints gets its place here."""
 
 

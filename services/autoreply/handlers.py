@@ -168,8 +168,12 @@ class AutoReply:
             return asked.error or Retry("undecided", "nothing was decided about this event")
         verdict = asked.verdict
         self._count.get(verdict.matcher, self._other).inc()
+        if verdict.matcher == "faq":
+            metrics.faq_answers.labels("answered").inc()
         if verdict.handover and verdict.matcher != deciding.REPEATED:
             metrics.handovers.labels(verdict.handover.reason).inc()
+            if verdict.handover.candidates:
+                metrics.faq_answers.labels("handed_over").inc()
         try:
             done: list[Publication] = publications(asked.event, verdict, window(asked.event, asked.inbound), now)
         except Exception as error:

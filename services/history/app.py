@@ -11,9 +11,9 @@ from chassis.consumer import Consumer
 from chassis.identity import Identities
 from chassis.lifecycle import Process
 from chassis.mongo import connect, until_reachable
-from chassis.publisher import Publisher
+from chassis.publisher import Publisher, command
 from chassis.settings import Settings
-from contracts import topology
+from contracts import orders, topology
 from services.history.api import Api
 from services.history.followers import Followers
 from services.history.handlers import Recorder
@@ -41,7 +41,11 @@ async def build(settings: Settings) -> Process:
     store = Store(database)
     followers = Followers(database)
     recorder = Recorder(store, followers, clock)
-    sweep = Sweep(store, followers, clock)
+
+    async def tell_to_forget(account: str, openid: str) -> None:
+        await publisher.publish(command(orders.FORGET_KEY, orders.forget(account, openid, clock())))
+
+    sweep = Sweep(store, followers, clock, tell_to_forget)
     consumer = Consumer(
         bus,
         publisher,

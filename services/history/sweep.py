@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -26,8 +26,15 @@ _KEY = "erasure"
 class Sweep:
     """Pseudonymises the followers whose time has come. Several processes may run it: they share the work."""
 
-    def __init__(self, store: Store, followers: Followers, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        followers: Followers,
+        clock: Callable[[], datetime],
+        tell: Callable[[str, str], Awaitable[None]] | None = None,
+    ) -> None:
         self._store = store
+        self._tell = tell
         self._followers = followers
         self._clock = clock
         self._pseudonyms: Pseudonyms | None = None
@@ -71,6 +78,9 @@ class Sweep:
         await self._replace(self._store.messages, of_follower(account, openid), ID_INDEX, pseudonyms)
         mine = {"openid": openid, "account": account}
         await self._replace(self._store.facts, mine, OPENID_INDEX, pseudonyms)
+        if self._tell:
+            # What other services keep is theirs to delete. When they cannot be told, the follower stays due.
+            await self._tell(account, openid)
         now = self._clock()
         await self._followers.replace_by(follower, pseudonyms.follower(follower, now), now)
 

@@ -152,7 +152,7 @@ async def says(weir: Whole, openid: str, text: str) -> bool:
     return text in await weir.shown(openid)
 
 
-async def test_tags_decide_about_the_next_message_and_are_shown_with_the_follower(weir: Whole) -> None:
+async def test_tags_and_limits_hold_from_one_message_to_the_next(weir: Whole) -> None:
     openid = await weir.follower()
     await weir.says(openid, "我是谁")
     await weir.says(openid, "加入")
@@ -162,9 +162,7 @@ async def test_tags_decide_about_the_next_message_and_are_shown_with_the_followe
     headers = {"Authorization": "Bearer " + weir.parts["history"].settings.admin_token}
     async with weir.http.get(f"{weir.url('history')}/api/followers/demo/{openid}", headers=headers) as response:
         assert (await response.json())["tags"] == ["member"]
-
-
-async def test_once_ever_is_once_and_the_same_message_again_gets_its_own_answer(weir: Whole) -> None:
+    # A limit: once ever is once, and the message that used it up gets its own answer when it comes again.
     openid = await weir.follower()
     await weir.says(openid, "券")
     await weir.says(openid, "我是谁")  # or the next would be taken for a repetition
