@@ -14,7 +14,6 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from statistics import median
 
 from bench.table import grid
 from chassis.textindex import TextIndex
@@ -23,6 +22,8 @@ from contracts.content import Text
 from contracts.text import normalise
 from services.autoreply.engine import Known, decide
 from services.autoreply.format import Rule, RuleSetDocument, TextMatch, When
+from services.autoreply.lint import lint
+from services.autoreply.rulefile import pattern_fault
 from services.autoreply.ruleset import compile_ruleset
 
 KEYWORDS, PATTERNS, A_RULE = 50_000, 1_000, 10
@@ -64,14 +65,14 @@ def messages(keywords: Sequence[str], dice: random.Random) -> list[wechat.TextMe
 
 
 def each(run: Callable[[wechat.TextMessage], object], sample: Sequence[wechat.TextMessage], rounds: int = 5) -> float:
-    """Microseconds a message: the median of some rounds."""
+    """Microseconds a message, in the best of some rounds: whatever else the machine does only adds."""
     times = []
     for _ in range(rounds):
         started = time.perf_counter()
         for message in sample:
             run(message)
         times.append((time.perf_counter() - started) / len(sample) * 1e6)
-    return median(times)
+    return min(times)
 
 
 def main() -> int:
@@ -85,6 +86,9 @@ def main() -> int:
     started = time.perf_counter()
     compiled = compile_ruleset(rules, "1", TextIndex)
     seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    lint(rules, pattern_fault, None)
+    checking = time.perf_counter() - started
     sample = messages(keywords, dice)
     small = compile_ruleset(RuleSetDocument(version=2, rules=rules.rules[:20]), "1", TextIndex)
     exact = {normalise(word): word for word in keywords}
@@ -98,6 +102,7 @@ def main() -> int:
 
     found = {
         "compile_seconds": round(seconds, 3),
+        "lint_seconds": round(checking, 3),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "microseconds": {
             "weir": round(each(lambda message: decide(compiled, message, KNOWN), sample), 2),
@@ -110,6 +115,7 @@ def main() -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return 0
     print(f"{KEYWORDS} keywords, {PATTERNS} regular expressions: compiled in {seconds:.2f} s (aim: under 2)")
+    print(f"checked by the lint, before publishing only, in {checking:.2f} s")
     print(f"memory of this process, lists of the bench included: {found['peak_mib']} MiB\n")
     rows = [[name, f"{value}"] for name, value in found["microseconds"].items()]  # type: ignore[attr-defined]  # a dict
     print(grid(["to decide about a message", "µs (aim: under 100)"], rows))

@@ -82,9 +82,8 @@ class TextIndex:
 
     def find(self, text: str) -> list[Hit]:
         """Everything that is in the text. One owner may be there several times."""
-        key = self.key(text)
-        if not key:
-            return []
+        folded = normalise(text)
+        key = without_punctuation(folded) if self._strip else folded
         hits = list(self._exact.get(key, ()))
         if self._automaton is not None:
             for end, (length, found) in self._automaton.iter(key):
@@ -93,7 +92,6 @@ class TextIndex:
                         hits.append(hit)
         if self._sets:
             # Patterns see punctuation: they are written with it.
-            folded = normalise(text)
             for together, found in self._sets:
                 for index in together.Match(folded) or ():  # None when there is no match
                     hits += found[index]

@@ -19,6 +19,7 @@ from contracts.errors import PublishFailed
 from contracts.facts import Because, Send, Window
 from services.agent.conversations import Conversations, Document, Stale
 from services.agent.handover import told
+from services.agent.shown import ConversationView, view
 
 READ, ACT = "conversations.read", "conversations.act"
 ANYBODYS = "audit.read"
@@ -55,54 +56,6 @@ class Message(msgspec.Struct, forbid_unknown_fields=True):
 
     id: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
     text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
-
-
-class CandidateView(msgspec.Struct):
-    faq: str
-    question: str
-    answer: str
-    score: float
-
-
-class QuestionView(msgspec.Struct, omit_defaults=True):
-    cause: str
-    """The id of the message in the history."""
-    at: datetime
-    reason: str = ""
-    text: str = ""
-    candidates: tuple[CandidateView, ...] = ()
-
-
-class DraftView(msgspec.Struct, omit_defaults=True):
-    """What a model would answer to the question ``cause``; ``sent`` when the operator lets drafts send themselves."""
-
-    cause: str
-    at: datetime
-    text: str
-    model: str
-    tokens: int
-    sent: bool = False
-
-
-class ConversationView(msgspec.Struct, omit_defaults=True, kw_only=True):
-    id: str
-    account: str
-    openid: str
-    state: str
-    revision: int
-    skill: str = ""
-    priority: int = 0
-    reason: str = ""
-    since: datetime
-    """When the follower began to wait."""
-    last_message_at: datetime
-    unread: int = 0
-    agent: str = ""
-    assigned_at: datetime | None = None
-    closed_at: datetime | None = None
-    closed_by: str = ""
-    questions: tuple[QuestionView, ...] = ()
-    draft: DraftView | None = None
 
 
 class ConversationPage(msgspec.Struct):
@@ -275,12 +228,6 @@ def by_person(conversation: Document, agent: str, message: Message, now: datetim
         cause=conversation["questions"][-1]["cause"],
         data=raw(Send(Text(message.text), Because(agent=agent), window)),
     )
-
-
-def view(conversation: Document) -> ConversationView:
-    """A conversation as it is shown: without the list of all its events."""
-    shown = {name: value for name, value in conversation.items() if name not in ("_id", "causes", "open", "changed")}
-    return msgspec.convert({**shown, "id": conversation["_id"]}, ConversationView)
 
 
 def _check_text(text: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from chassis.amqp import Bus
-from chassis.consumer import Consumer
+from chassis.consumer import Consumer, each
 from chassis.conversing import Conversing
 from chassis.http import Health, app_runner, application
 from chassis.lifecycle import Process
@@ -11,8 +13,13 @@ from chassis.mongo import connect, until_reachable
 from chassis.publisher import Publisher
 from chassis.settings import Settings
 from contracts import topology
+from contracts.errors import Unavailable
+from services.autoreply.filesource import RuleFiles
 from services.autoreply.handlers import AutoReply
+from services.autoreply.lastknown import LastKnown
 from services.autoreply.memory import Memory
+from services.autoreply.publishing import Publishing
+from services.autoreply.repository import Live, RuleRepository
 from services.autoreply.store import RuleStore
 
 NAME = "autoreply"
@@ -23,13 +30,22 @@ async def build(settings: Settings) -> Process:
     bus = Bus(settings.amqp_url, NAME)
     publisher = Publisher(bus, timeout=5.0)
     client, database = connect(settings.mongodb_url, settings.mongodb_database, name=NAME)
-    rules = RuleStore(settings.rules_dir)
-    rules.refresh()
+    repository = RuleRepository(database)
+    rules = RuleStore(repository, LastKnown(settings.rules_dir / ".live"))
+    files = RuleFiles(settings.rules_dir, repository, Publishing(repository, _told))
     memory = Memory(database)
     conversing = Conversing(database)
     handler = AutoReply(rules, memory, conversing).handle
     questions = Consumer(bus, publisher, topology.AUTOREPLY_QUESTION, handler, prefetch=16, workers=4)
     entries = Consumer(bus, publisher, topology.AUTOREPLY_ENTRY, handler, prefetch=8, workers=4, after=questions)
+    forgetting = Consumer(bus, publisher, topology.AUTOREPLY_FORGET, each(memory.forget), prefetch=4)
+
+    async def begin() -> None:
+        # With MongoDB away the last known rules answer; without any there is nothing to answer with, and events wait.
+        with contextlib.suppress(Unavailable):
+            await repository.prepare()
+            await files.look()
+        await until_reachable(rules.start)
 
     async def follow_conversations() -> None:
         # Not before anything is consumed: without MongoDB the rules answer all the same.
@@ -46,7 +62,12 @@ async def build(settings: Settings) -> Process:
         bus=bus,
         publisher=publisher,
         runner=app_runner(application(health)),
-        consumers=[questions, entries],
-        background=[rules.keep, follow_conversations],
+        consumers=[questions, entries, forgetting],
+        before=[begin],
+        background=[rules.keep, files.keep, follow_conversations],
         closers=[close_client],
     )
+
+
+async def _told(_live: Live) -> None:
+    """Whoever acts on published rules reads them from MongoDB."""

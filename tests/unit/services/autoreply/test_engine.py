@@ -15,7 +15,6 @@ from contracts.content import Text
 from contracts.envelope import raw
 from services.autoreply.conditions import portion_of
 from services.autoreply.engine import Activity, HandOver, Known, Outcome, Tag, decide
-from services.autoreply.explain import explain
 from services.autoreply.near import kilometres
 from services.autoreply.rulefile import read
 from services.autoreply.ruleset import RuleSet
@@ -224,6 +223,17 @@ def test_the_nearest_three_stores() -> None:
     assert kilometres((39.9042, 116.4074), (31.2304, 121.4737)) == pytest.approx(1067, abs=3)
 
 
+@pytest.mark.parametrize(("latitude", "longitude"), [("inf", 0), ("nan", "nan"), ("1e308", "-1e308"), (91, 0)])
+def test_a_position_that_is_nowhere_goes_to_a_person(latitude: object, longitude: object) -> None:
+    body = "  - {id: near, when: {near: true}, reply: {type: text, content: '{{ stores[0].name }}'}}\n"
+    for what in (
+        inbound("location", Location_X=latitude, Location_Y=longitude),
+        event("LOCATION", Latitude=latitude, Longitude=longitude),
+    ):
+        outcome = decide(rules(body, STORES), what, known())
+        assert (outcome.answers, outcome.actions) == ((), (HandOver("", 0, "failed_rule"),))
+
+
 def test_templates_have_their_variables() -> None:
     body = "  - {id: a, when: {text: {regex: ['订单(?P<number>\\d+)']}}, reply: {type: text, content: '{{ park }}{{ named.number }}/{{ groups[1] }}'}}\n"
     assert said(decide(rules(body, "variables: {park: 乐园}"), text("我的订单１２３"), known())) == ["乐园123/123"]
@@ -320,7 +330,7 @@ def test_it_says_why_each_rule_did_not_take_it() -> None:
         "  - {id: other, when: {text: {exact: [你好, 您好]}}, reply: {type: text, content: o}}\n"
         "  - {id: click, when: {click: [K]}, reply: {type: text, content: c}}\n"
     )
-    found = {one.rule: one for one in explain(ruleset, text("停车"), known())}
+    found = {one.rule: one for one in decide(ruleset, text("停车"), known(), explain=True).trace}
     assert [(name, one.code) for name, one in found.items()] == [
         ("night", "time"),
         ("day", "took"),
@@ -331,6 +341,31 @@ def test_it_says_why_each_rule_did_not_take_it() -> None:
     assert found["day"].words == "took it by contains '停车'"
     assert "'day' goes before it" in found["behind"].words
     assert "none of its 2 keywords" in found["other"].words
+
+
+@pytest.mark.parametrize(
+    ("content", "given", "code"),
+    [("人工", {}, "person"), ("人工", {"in_conversation": True}, "conversation"), ("人工智能", {}, "person")],
+)
+def test_it_says_what_goes_before_all_rules(content: str, given: dict[str, bool], code: str) -> None:
+    ruleset = one("{text: {contains: [人工]}}")
+    outcome = decide(ruleset, text(content), known(**given), explain=True)
+    assert [(trace.took, trace.code) for trace in outcome.trace] == [(False, code)]
+    assert decide(ruleset, text(content), known(**given)).trace == ()
+
+
+def test_it_says_when_the_working_hours_begin() -> None:
+    ruleset = one("{text: {exact: [x]}, hours: inside}", head=HOURS)
+
+    def words(shanghai: str) -> str:
+        at = known(now=datetime.fromisoformat(shanghai + "+08:00"))
+        (found,) = decide(ruleset, text("x"), at, explain=True).trace
+        return found.words
+
+    assert words("2026-11-24T12:30") == "outside its hours: opens tue 2026-11-24 13:00"
+    # Monday the 23rd is closed.
+    assert words("2026-11-22T12:00") == "outside its hours: opens tue 2026-11-24 09:00"
+    assert words("2026-11-25T12:00") == "outside its hours: opens mon 2026-11-30 09:00"
 
 
 SAMPLES = sorted((Path(__file__).parents[3] / "samples" / "wechat").glob("*.xml"))
@@ -347,4 +382,4 @@ def test_no_sample_makes_it_stumble(path: Path) -> None:
     )
     for facts in (known(), known(first_message=True, lane="entry")):
         decide(ruleset, what, facts)
-        explain(ruleset, what, facts)
+        assert len(decide(ruleset, what, facts, explain=True).trace) == 2

@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from services.autoreply.rulefile import Problem, RuleFileError, checked
+from services.autoreply.format import Default, Rule, RuleSetDocument, TextMatch, When
+from services.autoreply.lint import lint
+from services.autoreply.rulefile import Problem, RuleFileError, checked, compiled, pattern_fault
 
 NOW = datetime(2026, 11, 24, 4, tzinfo=UTC)
 REPLY = "reply: {type: text, content: x}"
@@ -104,6 +107,37 @@ def test_an_earlier_rule_that_lets_some_through_beats_nobody(narrow: str) -> Non
     assert checked(f"version: 2\nrules:\n{first}  - {{id: b, when: {{text: {{contains: [停车]}}}}, {REPLY}}}\n")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        ("text: {exact: [x]}, tags: {any: [vip]}", "text: {exact: [x]}, tags: {any: [vip]}", True),
+        ("text: {exact: [x]}, tags: {any: [vip]}", "text: {exact: [x]}, tags: {any: [vip]}, new_days: 3", True),
+        ("text: {exact: [x]}, tags: {any: [vip]}", "text: {exact: [x]}", False),
+        ("text: {exact: [x]}, kind: [voice]", "text: {exact: [x]}", False),
+        ("text: {contains: [x]}", "text: {exact: [xy]}, kind: [voice]", False),
+        ("text: {contains: [x]}", "text: {contains: [xy]}, kind: [voice]", True),
+        ("subscribe: true", "subscribe: true, key: ['7']", True),
+        ("subscribe: true, key: ['7']", "subscribe: true", False),
+        ("subscribe: true, scene: false", "subscribe: true", False),
+        ("subscribe: true", "subscribe: true, scene: false", True),
+        ("event: [scan], key: ['7', '8']", "event: [scan], key: ['8']", True),
+        ("near: true", "near: true, hours: outside", True),
+        ("kind: [image]", "kind: [image, video]", True),
+        ("first_message: true", "text: {exact: [x]}", False),
+    ],
+)
+def test_a_rule_beats_another_by_what_narrows_them(first: str, second: str, taken: bool) -> None:
+    head = "stores: [{name: s, latitude: 1, longitude: 2}]"
+    body = f"  - {{id: a, when: {{{first}}}, {REPLY}}}\n  - {{id: b, when: {{{second}}}, {REPLY}}}\n"
+    text = f"version: 2\n{head}\nrules:\n{body}"
+    if not taken:
+        assert checked(text)
+        return
+    with pytest.raises(RuleFileError) as caught:
+        checked(text)
+    assert [problem.rule for problem in caught.value.problems] == ["b"]
+
+
 def test_everything_misshapen_is_told_at_once() -> None:
     found = problems(
         "  - {id: a, when: {text: {exact: [1]}}, reply: {type: text, content: x}}\n"
@@ -112,7 +146,17 @@ def test_everything_misshapen_is_told_at_once() -> None:
         "  - {id: d, when: {text: {exact: [x]}}, reply: {type: telegram}}\n"
     )
     assert [problem.line for problem in found] == [4, 5, 7]
-    assert "unknown field `txt`" in found[1].sentence
+    assert [problem.rule for problem in found] == ["a", "b", "d"]
+    assert found[1].reason.endswith("unknown field `txt`")
+    assert (found[1].field, found[1].fix) == ("rules[1].when.txt", "remove it or check its spelling")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [(".", "every text"), ("x*", "every text"), ("(?s).+", "every text"), ("^x*$", ""), ("停", "")],
+)
+def test_patterns_that_narrow_nothing(pattern: str, wanted: str) -> None:
+    assert (wanted in pattern_fault(pattern)) if wanted else not pattern_fault(pattern)
 
 
 def test_a_time_that_is_over_does_not_take_the_rules_in_force_away() -> None:
@@ -132,3 +176,26 @@ def test_faq_pairs() -> None:
     sentences = " / ".join(problem.sentence for problem in found)
     for wanted in ("is a question of 'a' already", "a question is empty", "used twice", "has no question"):
         assert wanted in sentences
+
+
+class Picture(msgspec.Struct, frozen=True, tag_field="type", tag="image"):
+    """A content that shows a file of the library by its name."""
+
+    media: str
+
+
+def test_media_that_is_not_in_the_library() -> None:
+    match = When(text=TextMatch(exact=("x",)))
+    document = RuleSetDocument(
+        version=2,
+        rules=(Rule(id="a", when=match, replies=(Picture("map"), Picture("menu"))),),
+        default=Default(reply=Picture("queue")),
+    )
+    found = lint(document, pattern_fault, None, media={"map"})
+    assert [(fault.path, fault.rule) for fault in found] == [
+        (("rules", 0, "replies", 1, "media"), "a"),
+        (("default", "reply", "media"), ""),
+    ]
+    assert "there is no media 'menu'; upload it" in found[0].sentence
+    assert lint(document, pattern_fault, None) == []
+    assert compiled(document, "1").media == {"map", "menu", "queue"}
