@@ -196,17 +196,17 @@ class Speed:
 
 
 def speed() -> Speed:
-    """An FAQ of 1,000 pairs with five phrasings each, asked 2,000 times."""
+    """1,000 pairs with five phrasings each, asked 2,000 times. In CPU time, so that others at work do not count."""
     pairs = made_pairs()
     asked = [text for questions in pairs for text in (f"请问一下{questions[0]}", f"{questions[3]}谢谢")]
-    begun = time.perf_counter()
+    begun = time.thread_time()
     index = FaqIndex(pairs)
-    built = time.perf_counter() - begun
+    built = time.thread_time() - begun
     times = []
     for text in asked:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         index.best(text)
-        times.append(time.perf_counter() - begun)
+        times.append(time.thread_time() - begun)
     times.sort()
     del index
     tracemalloc.start()
@@ -276,8 +276,8 @@ def render(lines: Sequence[Line], fast: Speed | None) -> str:
     if fast is None:
         return table
     return (
-        f"{table}\n\n{fast.pairs:,} pairs, {fast.phrasings:,} phrasings: built in {fast.build_seconds:.2f} s,"
-        f" {fast.mebibytes:.0f} MiB; a question takes {fast.median_microseconds:.0f} microseconds (median),"
+        f"{table}\n\n{fast.pairs:,} pairs, {fast.phrasings:,} phrasings: built in {fast.build_seconds:.2f} s of CPU,"
+        f" {fast.mebibytes:.0f} MiB; a question takes {fast.median_microseconds:.0f} microseconds of CPU (median),"
         f" {fast.p99_microseconds:.0f} (p99)"
     )
 

@@ -29,7 +29,7 @@ FAINT = 0.1
 """A score below this says nothing; such a question is no help to a person either."""
 MAX_CHARACTERS = 200
 """Of a text that are looked at. A longer one is a story, and near to nothing."""
-_LONG = 64
+_LONG = 150
 """Postings from which it pays to find out whether they can be left unread."""
 
 

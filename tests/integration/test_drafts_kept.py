@@ -18,7 +18,7 @@ from contracts.envelope import Event, raw
 from contracts.facts import Candidate, Handover
 from services.agent.app import build
 from services.agent.conversations import Conversations, Question
-from services.agent.conversations_api import view
+from services.agent.shown import view
 from tests.integration.gateway_stage import start, stop
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
