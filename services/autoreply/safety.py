@@ -18,8 +18,8 @@ FILTERS = (
     "min", "reverse", "round", "sort", "string", "sum", "title", "trim", "truncate", "unique", "upper",
 )  # fmt: skip
 METHODS = (
-    "capitalize", "date", "endswith", "get", "isoformat", "lower", "lstrip", "rstrip", "startswith", "strftime", "strip",
-    "time", "title", "upper", "weekday",
+    "capitalize", "date", "endswith", "get", "isoformat", "lower", "lstrip", "rstrip", "startswith", "strftime",
+    "strip", "time", "title", "upper", "weekday",
 )  # fmt: skip
 _PLAIN = (nodes.Template, nodes.Output, nodes.If, nodes.For, nodes.Expr, nodes.Helper)
 """Statements and their parts; every other one is refused."""
