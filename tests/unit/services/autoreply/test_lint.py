@@ -68,7 +68,7 @@ def test_what_a_rule_takes(when: str, more: str, field: str, wanted: str) -> Non
         ("{text: {exact: [x]}}", "reply: {type: text, content: '{{ nmae }}'}", "there is no variable 'nmae'; there are account"),
         ("{text: {exact: [x]}}", "reply: {type: text, content: '{{ text'}", "the template does not work"),
         ("{text: {exact: [x]}}", "reply: {type: text, content: '{{ stores[0].name }}'}", "the template does not work"),
-        ("{text: {exact: [x]}}", "reply: {type: text, content: '{% for i in range(9**9) %}a{% endfor %}'}", "only for numbers"),
+        ("{text: {exact: [x]}}", "reply: {type: text, content: '{% for i in [1] * 9**9 %}a{% endfor %}'}", "only for numbers"),
         ("{text: {exact: [x]}}", "reply: {type: text, content: \"{{ ''.__class__.__mro__ }}\"}", "unsafe"),
         ("{click: [K]}", "replies: [" + ", ".join(["{type: text, content: x}"] * 4) + "]", "4 answers; an event allows 3"),
         ("{text: {exact: [x]}}", "replies: [" + ", ".join(["{type: text, content: x}"] * 6) + "]", "6 answers; a message allows 5"),
@@ -78,6 +78,40 @@ def test_what_a_rule_takes(when: str, more: str, field: str, wanted: str) -> Non
 def test_what_a_rule_answers(when: str, reply: str, wanted: str) -> None:
     found = one(when, "", reply)
     assert any(wanted in problem.sentence for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        ("{{ [1] * 999999999 }}", "only for numbers"),
+        ("{{ '%0999999999d' % 1 }}", "only for numbers"),
+        ("{{ 9 ** 9999 }}", "only for numbers"),
+        ("{{ text.ljust(999999999) }}", "only these can be called"),
+        ("{{ '{:0999999999}'.format(1) }}", "only these can be called"),
+        ("{{ range(999999999)|list }}", "only these can be called"),
+        ("{{ lipsum(999) }}", "only these can be called"),
+        ("{{ text|center(999999999) }}", "No filter named 'center'"),
+        ("{{ text|replace('x', text) }}", "No filter named 'replace'"),
+        ("{{ text|join(text) }}", "join is for lists"),
+        ("{{ tags|join(text * 9) }}", "only for numbers"),
+        ("{% for a in text %}{% for b in text %}{% endfor %}{% endfor %}x", "a loop within a loop"),
+        ("{% for a in tags recursive %}{% endfor %}x", "a loop within a loop"),
+        ("{% set a = text ~ text %}{{ a }}", "assign is not read here"),
+        ("{% with a = text %}{{ a }}{% endwith %}", "with is not read here"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}x", "macro is not read here"),
+        ("{% include 'x' %}", "include is not read here"),
+    ],
+)  # fmt: skip
+def test_no_template_can_run_for_long_or_grow(template: str, wanted: str) -> None:
+    found = one("{text: {exact: [x]}}", "", f'reply: {{type: text, content: "{template}"}}')
+    assert any(wanted in problem.sentence for problem in found), found
+
+
+def test_what_templates_are_for_works() -> None:
+    content = "{% if tags %}{{ tags|join('、') }}{% else %}{{ now.strftime('%H:%M') }} {{ 7 % 4 * 2 }}{% endif %} {{ text|upper|truncate(9) }}"
+    assert checked(
+        f'version: 2\nrules:\n  - {{id: a, when: {{text: {{exact: [x]}}}}, reply: {{type: text, content: "{content}"}}}}\n'
+    )
 
 
 @pytest.mark.parametrize(
