@@ -15,7 +15,9 @@ from contracts import topology
 from services.history.api import Api
 from services.history.followers import Followers
 from services.history.handlers import Recorder
+from services.history.index import Index
 from services.history.reading import Reading
+from services.history.searching import Search
 from services.history.store import Store
 from services.history.sweep import Sweep
 
@@ -38,8 +40,9 @@ async def build(settings: Settings) -> Process:
     client, database = connect(settings.mongodb_url, settings.mongodb_database, name=NAME)
     store = Store(database)
     followers = Followers(database)
-    recorder = Recorder(store, followers, clock)
-    sweep = Sweep(store, followers, clock)
+    index = Index(store, clock)
+    recorder = Recorder(store, followers, index, clock)
+    sweep = Sweep(store, followers, index, clock)
     consumer = Consumer(
         bus,
         publisher,
@@ -53,7 +56,7 @@ async def build(settings: Settings) -> Process:
     health = http.Health()
     health.checks["mongodb"] = lambda: store.reachable
     app = http.application(health, token=settings.admin_token)
-    app.add_routes(Api(Reading(store), followers, sweep).routes())
+    app.add_routes(Api(Reading(store, Search(store, index)), followers, sweep).routes())
 
     async def close_client() -> None:
         client.close()
@@ -66,7 +69,11 @@ async def build(settings: Settings) -> Process:
         publisher=publisher,
         runner=http.app_runner(app),
         consumers=[consumer],
-        before=[lambda: until_reachable(store.prepare), lambda: until_reachable(followers.prepare)],
-        background=[store.keep_asking, sweep.forever],
+        before=[
+            lambda: until_reachable(store.prepare),
+            lambda: until_reachable(followers.prepare),
+            lambda: until_reachable(index.prepare),
+        ],
+        background=[store.keep_asking, sweep.forever, index.forever],
         closers=[close_client],
     )

@@ -13,6 +13,7 @@ from chassis.mongo import timed
 from services.history.documents import Document, of_follower
 from services.history.erasure import Pseudonyms
 from services.history.followers import Followers
+from services.history.index import Index
 from services.history.store import ID_INDEX, OPENID_INDEX, Store
 
 log = logs.get(__name__)
@@ -26,9 +27,10 @@ _KEY = "erasure"
 class Sweep:
     """Pseudonymises the followers whose time has come. Several processes may run it: they share the work."""
 
-    def __init__(self, store: Store, followers: Followers, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, followers: Followers, index: Index, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._followers = followers
+        self._index = index
         self._clock = clock
         self._pseudonyms: Pseudonyms | None = None
 
@@ -84,5 +86,7 @@ class Sweep:
             _, failed = await self._store.add(collection, [pseudonyms.message(document) for document in documents])
             if failed:
                 raise next(iter(failed.values()))
+            if collection is self._store.messages:
+                await self._index.forget(documents[0]["account"], documents)
             with timed("delete"):
                 await collection.delete_many({"_id": {"$in": [document["_id"] for document in documents]}})
