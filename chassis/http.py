@@ -5,12 +5,14 @@ from __future__ import annotations
 import hmac
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
 from chassis import logs, metrics
+from contracts.errors import Unavailable
+from contracts.roles import ADMIN, Principal
 
 log = logs.get(__name__)
 
@@ -76,21 +78,49 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
-def require_token(token: str) -> Any:
-    """Middleware: everything under /api/ needs ``Authorization: Bearer <token>``. With no token set nothing passes."""
+WHO = web.RequestKey("who", Principal)
+"""The caller, once it is known."""
+
+
+class Identity(Protocol):
+    """Who finds out who asks, beyond the installation's own token."""
+
+    async def find(self, request: web.Request) -> Principal | None: ...
+
+
+def require_caller(token: str, identity: Identity | None = None) -> Any:
+    """Middleware: everything under /api/ needs a caller, who then stands in ``request[WHO]``.
+
+    The bearer ``token`` is the installation's own and may do everything; with none set it lets nobody in. Others are
+    found by ``identity``. A handler with the attribute ``public`` does without.
+    """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/api/"):
             scheme, _, given_text = request.headers.get("Authorization", "").partition(" ")
             given = given_text.strip().encode("utf-8", "replace")  # headers may hold bytes that are no text
-            if not token or scheme.lower() != "bearer" or not hmac.compare_digest(given, token.encode()):
-                response = problem(401, "unauthorized", "send the admin token as: Authorization: Bearer <token>")
-                response.headers["WWW-Authenticate"] = 'Bearer realm="weir"'
-                return response
+            if token and scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode()):
+                request[WHO] = ADMIN
+            else:
+                try:
+                    who = await identity.find(request) if identity else None
+                except Unavailable:
+                    return problem(503, "store_unavailable", "the store does not answer right now; try again soon")
+                if who is not None:
+                    request[WHO] = who
+                elif not getattr(request.match_info.handler, "public", False):
+                    return _unauthorized(signing_in=identity is not None)
         return await handler(request)
 
     return check
+
+
+def _unauthorized(*, signing_in: bool) -> web.Response:
+    how = "send a token as: Authorization: Bearer <token>" + (", or sign in at /api/session" if signing_in else "")
+    response = problem(401, "unauthorized", how)
+    response.headers["WWW-Authenticate"] = 'Bearer realm="weir"'
+    return response
 
 
 class Health:
@@ -115,9 +145,9 @@ class Health:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-def application(health: Health, *, token: str = "") -> web.Application:
+def application(health: Health, *, token: str = "", identity: Identity | None = None) -> web.Application:
     """An application with the probes; a service adds its routes."""
-    app = web.Application(middlewares=[problems, require_token(token)], client_max_size=64 * 1024)
+    app = web.Application(middlewares=[problems, require_caller(token, identity)], client_max_size=64 * 1024)
     app.add_routes(
         [web.get("/livez", health.livez), web.get("/readyz", health.readyz), web.get("/metrics", health.metrics)]
     )

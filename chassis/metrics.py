@@ -75,9 +75,10 @@ dead_letters = Counter(
 # -- autoreply --
 decisions = Counter(
     "weir_autoreply_decisions_total",
-    "Decisions by what matched: exact, contains, click, subscribe, default, duplicate, none.",
+    "Decisions by what matched, or: silent, conversation (a person talks with the follower), repeated, none.",
     ["matcher"],
 )
+handovers = Counter("weir_handovers_total", "Questions handed over to a person, by reason.", ["reason"])
 match_seconds = Histogram(
     "weir_autoreply_match_duration_seconds",
     "Time to decide about one batch of events.",
@@ -111,6 +112,9 @@ paused_accounts = Gauge(
     ["reason"],
 )
 token_expires = Gauge("weir_access_token_expires_timestamp_seconds", "When the soonest-ending access token ends.")
+
+# -- agent --
+conversations = Gauge("weir_conversations", "Conversations by state: waiting, assigned.", ["state"])
 
 # -- history --
 stored = Counter("weir_history_stored_total", "Documents written: new, duplicate.", ["result"])

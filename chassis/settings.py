@@ -51,6 +51,7 @@ class Settings:
     )
     history_url: str = _setting("address of the history service, for the courier", "http://127.0.0.1:8083")
     edge_history_url: str = _setting("where the local runner's edge finds the history service", "")
+    edge_agent_url: str = _setting("where the local runner's edge finds the agent service", "")
     edge_courier_url: str = _setting("where the local runner's edge finds the courier", "")
     edge_sandbox_url: str = _setting("where the local runner's edge finds the sandbox", "")
 

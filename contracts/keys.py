@@ -32,6 +32,19 @@ def reply_id(cause: str, part: int = 0) -> str:
     return f"{cause}#r{part}"
 
 
+def next_reply_id(answer: str) -> str:
+    """The id of the answer that comes after ``answer``. Raises ``ValueError`` when that is no id of an answer."""
+    cause, mark, part = answer.rpartition("#r")
+    if not mark or not part.isdecimal():
+        raise ValueError("only the answers to an event are counted")
+    return reply_id(cause, int(part) + 1)
+
+
+def action_id(cause: str, action: str) -> str:
+    """The id of what an event led to beside answers, e.g. ``handover``."""
+    return f"{cause}#{action}"
+
+
 def outcome_id(command: str, outcome: str) -> str:
     """The id of the fact that a command ended in an outcome."""
     return f"{command}!{outcome}"

@@ -51,6 +51,8 @@ class Queue:
 
 AUTOREPLY_QUESTION = Queue("autoreply.question", EVENTS, ("question.#",))
 AUTOREPLY_ENTRY = Queue("autoreply.entry", EVENTS, ("entry.#",))
+AGENT_DESK = Queue("agent.desk", EVENTS, ("desk.#",))
+AGENT_HANDOVER = Queue("agent.handover", COMMANDS, ("handover",))
 HISTORY = Queue("history", EVENTS, ("#",))
 COURIER_URGENT = Queue("courier.urgent", COMMANDS, ("send.urgent",))
 COURIER_REPLY = Queue("courier.reply", COMMANDS, ("send.reply",))
@@ -59,6 +61,8 @@ COURIER_BULK = Queue("courier.bulk", COMMANDS, ("send.bulk",))
 QUEUES: tuple[Queue, ...] = (
     AUTOREPLY_QUESTION,
     AUTOREPLY_ENTRY,
+    AGENT_DESK,
+    AGENT_HANDOVER,
     HISTORY,
     COURIER_URGENT,
     COURIER_REPLY,

@@ -313,3 +313,20 @@ def view(event_type: str, data: bytes | msgspec.Raw) -> Inbound:
         return msgspec.convert(as_text, kind, strict=False)
     except msgspec.ValidationError:
         return Unknown(fields)
+
+
+def said(inbound: Inbound) -> str:
+    """What a follower said, as a line of text: the words of a voice, a place's name, a link's title, a menu's key."""
+    text: str | None = ""
+    match inbound:
+        case TextMessage():
+            text = inbound.content
+        case VoiceMessage():
+            text = inbound.recognition
+        case LocationMessage():
+            text = inbound.label
+        case LinkMessage() | FileMessage() | MiniProgramPageMessage():
+            text = inbound.title
+        case HappenedEvent():
+            text = inbound.event_key
+    return text or ""

@@ -14,6 +14,8 @@ USAGE = """\
 usage: weir <command> [options]
 
   up         run everything on this machine: RabbitMQ, MongoDB, all services, the sandbox
+  users      people who sign in: list, add, roles, passwd, disable, enable
+  tokens     tokens with which programs use the API: create, list, revoke
   accounts   the Official Accounts that Weir answers for: list, add, remove, check
   rules      rule files: lint
   redrive    send dead letters round again: list, show, requeue
@@ -64,6 +66,18 @@ def _accounts(argv: Sequence[str]) -> int:
     return asyncio.run(run(argv))
 
 
+def _users(argv: Sequence[str]) -> int:
+    from weir.users import main as run
+
+    return asyncio.run(run(argv))
+
+
+def _tokens(argv: Sequence[str]) -> int:
+    from weir.tokens import main as run
+
+    return asyncio.run(run(argv))
+
+
 def _rules(argv: Sequence[str]) -> int:
     from weir.rules import main as run
 
@@ -86,6 +100,8 @@ def _export(argv: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "up": _up,
     "accounts": _accounts,
+    "users": _users,
+    "tokens": _tokens,
     "rules": _rules,
     "redrive": _redrive,
     "export": _export,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from services.autoreply.rulefile import RuleFileError, read
+from services.autoreply.rulefile import RuleFileError, checked, compiled, digest
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,11 +20,12 @@ def main(argv: Sequence[str]) -> int:
     bad = 0
     for path in given.files:
         try:
-            rules = read(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            rules = compiled(checked(text, datetime.now(UTC)), digest(text))
         except RuleFileError as error:
             bad += 1
-            for line, sentence in error.problems:
-                print(f"{path}:{line}: {sentence}", file=sys.stderr)
+            for problem in error.problems:
+                print(f"{path}:{problem.line}: {problem.sentence}", file=sys.stderr)
         except (OSError, UnicodeDecodeError) as error:
             bad += 1
             print(f"{path}: cannot be read: {error}", file=sys.stderr)

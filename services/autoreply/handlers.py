@@ -1,101 +1,177 @@
-"""From an event to the decision about it: an answer, or silence with its reason."""
+"""From a batch of events to their decisions: answers, what else is to be done, or silence with its reason.
+
+Most events of a flood are answered by a plain rule, and for those nothing is asked or written anywhere. The others are
+decided together: for the whole batch one question to each collection that matters, and one write.
+"""
 
 from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from functools import partial
+from typing import Protocol
 
 import msgspec
 
-from chassis import metrics
+from chassis import logs, metrics
 from chassis.consumer import Result
-from chassis.publisher import Publication, command, direct, fact
-from contracts import facts, orders, wechat
-from contracts.envelope import Event, raw
-from contracts.facts import Because, Decision, Window
-from contracts.keys import outcome_id, reply_id
-from services.autoreply.rules import decide
-from services.autoreply.store import RuleStore
+from chassis.publisher import Publication
+from contracts import wechat
+from contracts.envelope import Event
+from contracts.errors import Later, Retry, Unavailable
+from services.autoreply import deciding
+from services.autoreply.asking import Facts, People, Remembering, ask, concerned
+from services.autoreply.deciding import Asked
+from services.autoreply.engine import Known
+from services.autoreply.outgoing import JOINS, publications, window
+from services.autoreply.ruleset import RuleSet
+from services.autoreply.turn import Follower, Turn
+from services.autoreply.verdict import Verdict
 
-LATE_SECONDS = 0.5
-"""Past an event's deadline by more than this, no gateway holds its callback open any more."""
+log = logs.get(__name__)
+
+TRIES = 5
+"""Of a batch whose followers' turns somebody else changes at the same moment."""
+
+AWAY_SECONDS = 2.0
+"""After a failure MongoDB is not asked for so long: waiting for it again would use up the time of every answer."""
+
+WAIT_SECONDS = 5.0
+"""How long an event waits on the bus that cannot be decided without MongoDB."""
+
+MATCHERS = ("exact", "prefix", "contains", "regex", "event", "kind", "click", "subscribe", "near", "faq", "default")
+OTHERS = ("none", "handoff", "silent", deciding.CONVERSATION, deciding.REPEATED)
+
+
+class Rules(Protocol):
+    """The rules in force."""
+
+    def get(self, account: str) -> RuleSet | None: ...
 
 
 class AutoReply:
     """Decides about events. The same event leads to the same answer id, so deciding twice does no harm."""
 
-    def __init__(self, rules: RuleStore) -> None:
+    def __init__(self, rules: Rules, memory: Remembering, people: People) -> None:
         self._rules = rules
-        self._count = {
-            matcher: metrics.decisions.labels(matcher)
-            for matcher in ("exact", "contains", "click", "subscribe", "default", "none")
-        }
+        self._memory = memory
+        self._people = people
+        self._away_until = 0.0
+        self._count = {matcher: metrics.decisions.labels(matcher) for matcher in (*MATCHERS, *OTHERS)}
+        self._other = metrics.decisions.labels("other")
 
     async def handle(self, events: list[Event]) -> list[Result]:
         started = time.perf_counter()
-        results: list[Result] = []
-        for event in events:
-            try:
-                results.append(self._publications(event))
-            except Exception as error:  # one odd event must not take its batch along
-                results.append(error)
+        batch = [self._look(event) for event in events]
+        undecided = [asked for asked in batch if asked.open]
+        if undecided:
+            await self._decide(undecided)
+        now = datetime.now(UTC)
+        results: list[Result] = [self._result(asked, now) for asked in batch]
         metrics.match_seconds.observe(time.perf_counter() - started)
         return results
 
-    def _publications(self, event: Event) -> list[Publication]:
-        decision = self._decide(event)
-        if not event.replyto:
-            if decision.content is None:
-                return []
-            return [command(orders.REPLY, orders.send_decision(decision, datetime.now(UTC)))]
-        answer = Event(
-            id=decision.id,
-            source=event.source,
-            type=facts.REPLY_DECIDED,
-            subject=event.subject,
-            time=datetime.now(UTC),
-            account=event.account,
-            lane="signal",
-            deadline=event.deadline,
-            cause=event.id,
-            data=raw(decision),
-        )
-        if answer.deadline and (answer.time - answer.deadline).total_seconds() > LATE_SECONDS:
-            # The gateway has long said `success`. It may also have died since: history sees to the rest.
-            return [orphan(answer)] if decision.content else []
-        # The gateway that asked knows whether its answer is still in time. When it is gone, history knows.
-        return [direct(event.replyto, answer, otherwise=partial(orphan, answer) if decision.content else None)]
+    def _look(self, event: Event) -> Asked:
+        """Decide at once what needs nothing beyond the message itself."""
+        asked = Asked(event, wechat.Unknown({}), self._rules.get(event.account))
+        try:
+            asked.inbound = wechat.view(event.type, event.data)
+            if asked.rules is None:
+                asked.verdict = Verdict("none", note="the account has no rules")
+            elif not asked.rules.needs and not concerned(self._people, asked.follower):
+                verdict = deciding.verdict_of(asked, self._known(asked))
+                if not deciding.needs_memory(asked, verdict):
+                    asked.verdict = self._expected(asked, verdict)
+        except Exception as error:  # one odd event must not take its batch along
+            asked.error = error
+        return asked
 
-    def _decide(self, event: Event) -> Decision:
-        inbound = wechat.view(event.type, event.data)
-        rules = self._rules.get(event.account)
-        match = decide(rules, inbound) if rules else None
-        self._count[match.matcher if match else "none"].inc()
-        if not match or not rules:
-            because = Because(note="no rule matched" if rules else "the account has no rules")
-            return Decision(reply_id(event.id), event.id, event.account, event.subject, because)
-        return Decision(
-            reply_id(event.id),
-            event.id,
-            event.account,
-            event.subject,
-            Because(rule=match.rule, rules_version=rules.version),
-            match.reply,
-            window(event, inbound),
-        )
+    def _known(self, asked: Asked) -> Known:
+        return deciding.known(asked, self._people.position(*asked.follower))
 
+    def _expected(self, asked: Asked, verdict: Verdict) -> Verdict:
+        if verdict.handover and verdict.handover.reason != JOINS:
+            self._people.expect(*asked.follower)
+        return verdict
 
-def window(event: Event, inbound: wechat.Inbound) -> Window | None:
-    """The allowance that this act of the follower opens [platform: customer service messages]."""
-    if event.type.startswith(wechat.MESSAGE):
-        menu_choice = isinstance(inbound, wechat.TextMessage) and inbound.biz_msg_menu_id
-        return Window("interaction" if menu_choice else "message", event.time)
-    if event.type.removeprefix(wechat.EVENT) in wechat.INTERACTIONS:
-        return Window("interaction", event.time)
-    return None
+    async def _decide(self, undecided: list[Asked]) -> None:
+        """Decide with what is remembered of the followers. Every event given here gets a verdict or an error."""
+        try:
+            for _ in range(TRIES):
+                self._mind_the_outage()
+                undecided = await self._together(undecided)
+                if not undecided:
+                    return
+        except Unavailable as error:
+            if time.monotonic() >= self._away_until:
+                log.warning("deciding without what is remembered of followers", reason=str(error))
+                self._away_until = time.monotonic() + AWAY_SECONDS
+            for asked in undecided:
+                self._decide_alone(asked)
+            return
+        for asked in undecided:
+            asked.error = Retry("contended", "what is remembered of the follower changes again and again")
 
+    def _mind_the_outage(self) -> None:
+        if time.monotonic() < self._away_until:
+            raise Unavailable("mongodb", "it did not answer a moment ago")
 
-def orphan(answer: Event) -> Publication:
-    """The answer as a fact: decided, but the gateway that waited for it is gone."""
-    return fact(msgspec.structs.replace(answer, id=outcome_id(answer.id, "orphaned"), type=facts.REPLY_ORPHANED))
+    def _decide_alone(self, asked: Asked) -> None:
+        """Without MongoDB: what its rules need to know must wait for it; anything else is decided as for a stranger."""
+        assert asked.rules is not None
+        if self._people.assigned(*asked.follower):
+            asked.verdict = deciding.in_conversation(asked)
+            return
+        if asked.rules.needs:
+            asked.error = Later("mongodb", WAIT_SECONDS)
+            return
+        try:
+            asked.verdict = self._expected(asked, deciding.verdict_of(asked, self._known(asked)))
+        except Exception as error:
+            asked.error = error
+
+    async def _together(self, undecided: list[Asked]) -> list[Asked]:
+        """Decide about all of them; those whose follower's turn was changed by somebody else are left over."""
+        facts = await ask(self._memory, self._people, undecided)
+        changed: dict[Follower, Turn] = {}
+        verdicts: list[tuple[Asked, Verdict]] = []
+        for asked in undecided:
+            turn = changed.get(asked.follower, facts.turns[asked.follower])
+            try:
+                verdict, after = self._one(asked, turn, facts)
+            except Exception as error:
+                asked.error = error
+                continue
+            if after is not turn:
+                changed[asked.follower] = after
+            # Now, so that the next one in this batch gets the next place.
+            verdicts.append((asked, self._expected(asked, verdict)))
+        lost = await self._memory.write(list(changed.values())) if changed else set()
+        for asked, verdict in verdicts:
+            if asked.follower not in lost:
+                asked.verdict = verdict
+        return [asked for asked in undecided if asked.open]
+
+    def _one(self, asked: Asked, turn: Turn, facts: Facts) -> tuple[Verdict, Turn]:
+        if recalled := turn.recall(asked.event.id):
+            # However often it comes: a cooldown that it used up itself must not silence its own answer.
+            return msgspec.structs.replace(recalled, matcher=deciding.REPEATED), turn
+        if asked.follower in facts.taken:
+            return deciding.in_conversation(asked), turn
+        turn = facts.seen(asked, turn)
+        verdict = deciding.verdict_of(asked, facts.known(asked, turn, self._known(asked)))
+        waiting = self._people.waiting(*asked.follower)
+        verdict = deciding.without_repetition(verdict, turn, asked, waiting=waiting)
+        return verdict, deciding.remember(turn, asked, verdict)
+
+    def _result(self, asked: Asked, now: datetime) -> Result:
+        if asked.error is not None or asked.verdict is None:
+            return asked.error or Retry("undecided", "nothing was decided about this event")
+        verdict = asked.verdict
+        self._count.get(verdict.matcher, self._other).inc()
+        if verdict.handover and verdict.matcher != deciding.REPEATED:
+            metrics.handovers.labels(verdict.handover.reason).inc()
+        try:
+            done: list[Publication] = publications(asked.event, verdict, window(asked.event, asked.inbound), now)
+        except Exception as error:
+            return error
+        return done

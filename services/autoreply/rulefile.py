@@ -3,97 +3,140 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from functools import cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import yaml
+from jsonschema import Draft202012Validator
 
-from contracts.content import API_ONLY, News, Text
-from services.autoreply.rules import RuleFile, RuleSet, compile_rules
+from chassis.textindex import PatternError, TextIndex
+from chassis.textindex import compiled as pattern_of
+from services.autoreply.format import RuleSetDocument
+from services.autoreply.lint import lint
+from services.autoreply.ruleset import CannotCompile, RuleSet, compile_ruleset
 
-FORMAT = 1
-MAX_TEXT_BYTES = 2048
-"""A passive text longer than this is refused by the platform."""
+
+class Problem(NamedTuple):
+    """One thing that is wrong: where (lines count from 1), with which rule and field, why, and what to do."""
+
+    line: int
+    sentence: str
+    rule: str = ""
+    field: str = ""
+    reason: str = ""
+    fix: str = ""
 
 
 class RuleFileError(Exception):
-    """A rule file that cannot be used: ``problems`` are (line, sentence), lines counted from 1."""
+    """A rule set that cannot be used, with everything that is wrong with it."""
 
-    def __init__(self, problems: list[tuple[int, str]]) -> None:
-        super().__init__("; ".join(f"line {line}: {sentence}" for line, sentence in problems))
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(f"line {one.line}: {one.sentence}" for one in problems))
         self.problems = problems
 
 
+def _problem(line: int, sentence: str) -> Problem:
+    return Problem(line, sentence, reason=sentence)
+
+
 def read(text: str) -> RuleSet:
-    """The compiled rules of a file's text. Raises ``RuleFileError``."""
-    plain, lines = _parse(text)
+    """The compiled rules of a file's text; its version is a digest. Raises ``RuleFileError``."""
+    return compiled(checked(text), digest(text))
+
+
+def digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def compiled(document: RuleSetDocument, version: str) -> RuleSet:
+    """Raises ``RuleFileError``; for a document that was found good it does not."""
     try:
-        file = msgspec.convert(plain, RuleFile)
-    except msgspec.ValidationError as error:
-        raise RuleFileError([_located(str(error), lines)]) from None
-    problems = _problems(file, lines)
-    rules, conflicts = compile_rules(file, blake2b(text.encode(), digest_size=6).hexdigest())
-    for conflict in conflicts:
-        where = lines.get(("rules", conflict.index, "when"), 1)
-        rule = file.rules[conflict.index].id
-        problems.append(
-            (
-                where,
-                f"rule {rule!r}: {conflict.keyword!r} is already answered by rule {conflict.by!r}; remove one of them",
+        return compile_ruleset(document, version, TextIndex)
+    except CannotCompile as error:
+        raise RuleFileError([_problem(1, str(error))]) from None
+
+
+def checked(text: str, now: datetime | None = None) -> RuleSetDocument:
+    """The rule set in a YAML text, which is good. Raises ``RuleFileError``.
+
+    With ``now`` a rule whose time is over is refused too: to be asked of what is new, never of what is in force.
+    """
+    document, lines = parsed(text)
+    faults = lint(document, pattern_fault, now)
+    if faults:
+        raise RuleFileError(
+            sorted(
+                Problem(
+                    _line(fault.path, lines), fault.sentence, fault.rule, shown(fault.path), fault.reason, fault.fix
+                )
+                for fault in faults
             )
         )
-    if problems:
-        raise RuleFileError(sorted(problems))
-    return rules
+    return document
 
 
-def _problems(file: RuleFile, lines: dict[tuple[Any, ...], int]) -> list[tuple[int, str]]:
-    problems: list[tuple[int, str]] = []
-
-    def say(path: tuple[Any, ...], sentence: str) -> None:
-        problems.append((lines.get(path) or lines.get(path[:-1], 1), sentence))
-
-    if file.version != FORMAT:
-        say(("version",), f"version is {file.version}; this Weir reads version {FORMAT}")
-    seen: set[str] = set()
-    for index, rule in enumerate(file.rules):
-        at = ("rules", index)
-        if not rule.id.strip():
-            say((*at, "id"), "a rule needs an id: answers are traced by it")
-        if rule.id in seen or (file.default and rule.id == file.default.id):
-            say((*at, "id"), f"rule id {rule.id!r} is used twice; give each rule its own")
-        seen.add(rule.id)
-        text = rule.when.text
-        kinds = (text is not None) + bool(rule.when.click) + rule.when.subscribe
-        if kinds != 1:
-            say((*at, "when"), f"rule {rule.id!r}: when needs exactly one of text, click (with a key), subscribe: true")
-        if text is not None and not text.exact and not text.contains:
-            say((*at, "when", "text"), f"rule {rule.id!r}: text needs exact or contains with at least one keyword")
-        for word in (*(text.exact if text else ()), *(text.contains if text else ()), *rule.when.click):
-            if not word.strip():
-                say((*at, "when"), f"rule {rule.id!r}: a keyword is empty; it would match nothing or everything")
-        _check_reply(rule.reply, (*at, "reply"), f"rule {rule.id!r}", say)
-    if file.default:
-        _check_reply(file.default.reply, ("default", "reply"), "the default", say)
-    return problems
+def parsed(text: str) -> tuple[RuleSetDocument, dict[tuple[Any, ...], int]]:
+    """The typed document of a YAML text, and the line of each path in it. Raises ``RuleFileError``."""
+    plain, lines = _parse(text)
+    try:
+        return msgspec.convert(plain, RuleSetDocument), lines
+    except msgspec.ValidationError as error:
+        raise RuleFileError(_misshapen(plain, lines) or [_located(str(error), lines)]) from None
 
 
-def _check_reply(reply: Any, path: tuple[Any, ...], whose: str, say: Any) -> None:
-    if isinstance(reply, API_ONLY):
-        kind = type(reply).__struct_config__.tag
-        say(path, f"{whose}: {kind} cannot be a passive reply; use text, image, voice, video, music or news")
-    if isinstance(reply, Text):
-        size = len(reply.content.encode())
-        if not reply.content.strip():
-            say((*path, "content"), f"{whose}: the text is empty; the follower would see nothing")
-        elif size > MAX_TEXT_BYTES:
-            say(
-                (*path, "content"),
-                f"{whose}: the text has {size} bytes; WeChat takes {MAX_TEXT_BYTES} at most, shorten it",
-            )
-    if isinstance(reply, News) and len(reply.articles) != 1:
-        say((*path, "articles"), f"{whose}: an answer to a message holds one article, not {len(reply.articles)}")
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the format."""
+    made = msgspec.json.schema(RuleSetDocument)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Weir rule set", **made}
+
+
+@cache
+def _validator() -> Any:
+    return Draft202012Validator(schema())
+
+
+def _misshapen(plain: Any, lines: dict[tuple[Any, ...], int]) -> list[Problem]:
+    """Everything whose shape the schema does not allow: the schema says which parts, the types say it in words."""
+    if not isinstance(plain, dict):
+        return []
+    parts = {tuple(error.absolute_path)[:2] for error in _validator().iter_errors(plain)}
+    found: list[Problem] = []
+    for part in sorted(parts, key=str):
+        if len(part) == 2 and isinstance(part[1], int) and isinstance(plain.get(part[0]), list):
+            # The rest of the document is left out, so that each part is told by itself.
+            alone = {"version": 2, part[0]: [plain[part[0]][part[1]]]}
+            at: tuple[Any, ...] = (part[0], part[1])
+        else:
+            alone = {name: value for name, value in plain.items() if not part or name == part[0] or name == "version"}
+            at = ()
+        try:
+            msgspec.convert(alone, RuleSetDocument)
+        except msgspec.ValidationError as error:
+            found.append(_located(str(error), lines, at))
+    return sorted(set(found))
+
+
+def pattern_fault(pattern: str) -> str:
+    """What is wrong with a regular expression, in words; empty when nothing is."""
+    try:
+        one = pattern_of(pattern)
+    except PatternError as error:
+        return str(error)
+    return "it matches every text" if one.search("") else ""
+
+
+def shown(path: tuple[Any, ...]) -> str:
+    """A path as people write it: ``rules[2].when.text``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def _line(path: tuple[Any, ...], lines: dict[tuple[Any, ...], int]) -> int:
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
 
 
 def _parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
@@ -102,20 +145,20 @@ def _parse(text: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
     try:
         loader = _Loader(text)  # looks for bytes that are no text already
     except yaml.YAMLError as error:
-        raise RuleFileError([(1, f"not YAML: {error}")]) from None
+        raise RuleFileError([_problem(1, f"not YAML: {error}")]) from None
     try:
         node = loader.get_single_node()
         if node is None:
-            raise RuleFileError([(1, "the file is empty; it needs version and rules")])
+            raise RuleFileError([_problem(1, "the file is empty; it needs version and rules")])
         _walk(node, (), lines)
         return loader.construct_document(node), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise RuleFileError([(mark.line + 1 if mark else 1, f"not YAML: {error.problem}")]) from None
+        raise RuleFileError([_problem(mark.line + 1 if mark else 1, f"not YAML: {error.problem}")]) from None
     except (yaml.YAMLError, ValueError) as error:
-        raise RuleFileError([(1, f"not YAML: {error}")]) from None
+        raise RuleFileError([_problem(1, f"not YAML: {error}")]) from None
     except RecursionError:
-        raise RuleFileError([(1, "nested too deeply")]) from None
+        raise RuleFileError([_problem(1, "nested too deeply")]) from None
     finally:
         loader.dispose()
 
@@ -127,7 +170,7 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             # A few lines of them can stand for gigabytes, or for themselves.
             line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]  # the library leaves it untyped
-            raise RuleFileError([(line, "an alias (*name) is not read here; write it out")])
+            raise RuleFileError([_problem(line, "an alias (*name) is not read here; write it out")])
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 
@@ -144,10 +187,12 @@ def _walk(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, ...], i
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 sentence = "a name must be plain text; a value that starts with { or [ needs quotes"
-                raise RuleFileError([(key.start_mark.line + 1, sentence)])
+                raise RuleFileError([_problem(key.start_mark.line + 1, sentence)])
             below = (*path, key.value)
             if below in lines:
-                raise RuleFileError([(key.start_mark.line + 1, f"{key.value!r} stands twice in the same place")])
+                raise RuleFileError(
+                    [_problem(key.start_mark.line + 1, f"{key.value!r} stands twice in the same place")]
+                )
             _walk(value, below, lines)
             lines[below] = key.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
@@ -155,12 +200,17 @@ def _walk(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, ...], i
             _walk(value, (*path, index), lines)
 
 
-def _located(message: str, lines: dict[tuple[Any, ...], int]) -> tuple[int, str]:
-    """An error of msgspec with the line its path stands on: "... - at `$.rules[2].when`"."""
+def _located(message: str, lines: dict[tuple[Any, ...], int], base: tuple[Any, ...] = ()) -> Problem:
+    """An error of msgspec with the line its path stands on: "... - at `$.rules[2].when`".
+
+    ``base`` is where the first element of the list stands that was looked at by itself.
+    """
     sentence, _, where = message.partition(" - at `$")
     path: tuple[Any, ...] = tuple(
         int(index) if index else name for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", where)
     )
+    if base and path[:1] == base[:1]:
+        path = (*base, *path[2:])
     unknown = re.search(r"unknown field `([^`]+)`", sentence)
     if unknown:
         path = (*path, unknown.group(1))
@@ -169,5 +219,5 @@ def _located(message: str, lines: dict[tuple[Any, ...], int]) -> tuple[int, str]
         sentence += "; put it in quotes"
     while path and path not in lines:
         path = path[:-1]
-    shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    return lines.get(path, 1), f"{sentence}" + (f" (at {shown})" if shown else "")
+    field = shown(path)
+    return Problem(lines.get(path, 1), f"{sentence}" + (f" (at {field})" if field else ""), "", field, sentence)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chassis import logs, metrics
 from services.autoreply.rulefile import RuleFileError, read
-from services.autoreply.rules import RuleSet
+from services.autoreply.ruleset import RuleSet
 
 log = logs.get(__name__)
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from chassis import logs
 from chassis.amqp import Bus, Subscription
+from chassis.conversing import Conversing
 from chassis.http import KEEPALIVE, SHUTDOWN, Health, problem
 from chassis.lifecycle import Process
 from chassis.mongo import connect
@@ -52,6 +53,7 @@ async def build(settings: Settings, elsewhere: Handler | None = None) -> Process
         raise SettingsError(f"WEIR_JOURNAL_DIR cannot be used: {error}") from None
     patterns = TriageFile(settings.triage_file)
     patterns.refresh()
+    conversing = Conversing(database)
     answers = Answers(time.monotonic)
     outbox = Outbox(publisher, journal)
     reply_queue = f"gateway.reply.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
@@ -61,6 +63,7 @@ async def build(settings: Settings, elsewhere: Handler | None = None) -> Process
         answers,
         outbox,
         partial(claim_passive, database),
+        conversing,
         reply_queue=reply_queue,
         longest_wait=settings.reply_deadline,
     )
@@ -89,7 +92,13 @@ async def build(settings: Settings, elsewhere: Handler | None = None) -> Process
         bus=bus,
         publisher=publisher,
         runner=web.ServerRunner(server, shutdown_timeout=SHUTDOWN),
-        background=[accounts.keep, patterns.keep, webhook.expire, Replayer(journal, bus, publisher).keep],
+        background=[
+            accounts.keep,
+            patterns.keep,
+            conversing.keep,
+            webhook.expire,
+            Replayer(journal, bus, publisher).keep,
+        ],
         settle=[webhook.drain],
         closers=[close],
     )

@@ -29,6 +29,9 @@ Answer = tuple[Waiting, str]
 
 SENT_KEY = topology.event_key("signal", facts.REPLY_SENT)
 
+NET = topology.COURIER_REPLY.retry(topology.RUNGS[0][0])
+"""Where the answers after a passive one wait for five seconds, in case this gateway does not live to order them."""
+
 
 class Replies:
     def __init__(self, answers: Answers, outbox: Outbox) -> None:
@@ -53,6 +56,8 @@ class Replies:
         for waiting, xml in ready:
             if await _accepted(waiting):
                 assert waiting.decision is not None
+                if waiting.decision.more and not await self._spread_net(waiting, waiting.decision):
+                    continue
                 confirmed = self._outbox.put(encode(reply_sent(waiting.decision)), topology.EVENTS, SENT_KEY)
                 told.setdefault(confirmed, []).append((waiting, xml))
         for confirmed, answered in told.items():
@@ -117,6 +122,16 @@ class Replies:
             return
         ready.append((waiting, xml))
 
+    async def _spread_net(self, waiting: Waiting, decision: Decision) -> bool:
+        """Make sure of the answers after this one before it leaves; False when neither bus nor disk takes them."""
+        try:
+            await keep_rest(self._outbox, decision)
+        except JournalError as error:
+            if not waiting.answered.done():
+                waiting.answered.set_exception(error)
+            return False
+        return True
+
     async def _release(self, confirmed: asyncio.Future[None], answered: list[Answer]) -> None:
         """Let the callbacks have their answers when the fact that they get them is safe."""
         try:
@@ -151,6 +166,20 @@ async def _accepted(waiting: Waiting) -> bool:
         return waiting.accepted.result() if waiting.accepted.done() else await asyncio.shield(waiting.accepted)
     except JournalError:
         return False
+
+
+async def keep_rest(outbox: Outbox, decision: Decision, *, at_once: bool = False) -> None:
+    """Order what comes after a passive answer. Raises ``JournalError`` when nothing takes the order.
+
+    The courier must not have it before the passive answer is on its way: WeChat shows the follower what comes first.
+    So the order is given twice, under the same id. Before the answer leaves it goes where the courier finds it five
+    seconds later, long after the last deadline: that one survives this process. When the answer has been written it
+    goes to the courier ``at_once``.
+    """
+    order = orders.rest_of_decision(decision, datetime.now(UTC))
+    if order:
+        exchange, key = (topology.COMMANDS, orders.REPLY) if at_once else ("", NET)
+        await outbox.keep(encode(order), exchange, key)
 
 
 def reply_sent(decision: Decision) -> Event:

@@ -12,6 +12,7 @@ from typing import Any
 
 from contracts import wechat
 
+DESK = "desk"
 QUESTION = "question"
 ENTRY = "entry"
 SIGNAL = "signal"
@@ -41,11 +42,19 @@ class Patterns:
 NO_PATTERNS = Patterns()
 
 
-def lane(fields: Mapping[str, Any], patterns: Patterns, *, repeats: bool = False) -> str:
-    """The lane of a callback. ``repeats``: its text is the same as the follower's last one, moments ago."""
+def lane(fields: Mapping[str, Any], patterns: Patterns, *, repeats: bool = False, in_conversation: bool = False) -> str:
+    """The lane of a callback.
+
+    ``repeats``: its text is the same as the follower's last one, moments ago. ``in_conversation``: a person talks with
+    this follower, and answers whatever they say or click.
+    """
     kind = fields["MsgType"]
+    if kind == "event" and str(fields["Event"]).lower() not in INTERACTIVE:
+        return SIGNAL
+    if in_conversation:
+        return DESK
     if kind == "event":
-        return QUESTION if str(fields["Event"]).lower() in INTERACTIVE else SIGNAL
+        return QUESTION
     if kind == "text":
         if repeats:
             return ENTRY

@@ -11,10 +11,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from aiohttp import ClientError, web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp import web
 
 from chassis import logs, metrics
 from chassis.http import problem
@@ -27,25 +26,32 @@ from contracts.keys import inbound_id
 from services.gateway import triage
 from services.gateway.accounts import Account, AccountDirectory
 from services.gateway.answers import RETRY_AFTER, Answers, Asked, State, Waiting
+from services.gateway.body import read_body
 from services.gateway.border import Sealed, check_url, close_answer, open_callback, read_query
 from services.gateway.journal import JournalError
 from services.gateway.load import seconds_to_wait
 from services.gateway.outbox import Outbox
 from services.gateway.refusal import Refused
 from services.gateway.repeats import Repeats
-from services.gateway.replies import SENT_KEY, reply_sent
+from services.gateway.replies import SENT_KEY, keep_rest, reply_sent
 from services.gateway.triagefile import TriageFile
 
 log = logs.get(__name__)
 
 PREFIX = "/wechat/"
-MAX_BODY = 64 * 1024
-BODY_SECONDS = 2.0
 CAREFUL_AGE = 3.0
 """Seconds since CreateTime from which a callback may be WeChat's retry, which another gateway may have seen."""
 
+_NOBODY_WAITS = (triage.SIGNAL, triage.DESK)
+
 Claim = Callable[[str, str, str], Any]
 """Coroutine function (answer id, account, openid) -> bool: the passive answer is ours. Raises ``Unavailable``."""
+
+
+class Conversations(Protocol):
+    """Who knows with whom a person talks right now."""
+
+    def assigned(self, account: str, openid: str) -> bool: ...
 
 
 class Webhook:
@@ -56,6 +62,7 @@ class Webhook:
         answers: Answers,
         outbox: Outbox,
         claim: Claim,
+        conversing: Conversations,
         *,
         reply_queue: str,
         longest_wait: float,
@@ -66,6 +73,7 @@ class Webhook:
         self._answers = answers
         self._outbox = outbox
         self._claim = claim
+        self._conversing = conversing
         self._reply_queue = reply_queue
         self._longest_wait = longest_wait
         self._clock = clock
@@ -85,7 +93,7 @@ class Webhook:
         try:
             account = await self._account(request.path[len(PREFIX) :])
             if request.method == "POST":
-                body = await _read(request)
+                body = await read_body(request)
                 query, now = read_query(request.raw_path), self._clock()
                 self._last_seen = (query.get("timestamp", ""), now)
                 fields, sealed = open_callback(account, query, body, now)
@@ -160,7 +168,8 @@ class Webhook:
         event_type = wechat.event_type(fields)
         text = triage.text_of(fields) if fields["MsgType"] == "text" else ""
         repeats = bool(text) and self._repeats.seen(account.name, openid, text, key)
-        lane = triage.lane(fields, self._patterns.get(account.name), repeats=repeats)
+        in_conversation = self._conversing.assigned(account.name, openid)
+        lane = triage.lane(fields, self._patterns.get(account.name), repeats=repeats, in_conversation=in_conversation)
         event = Event(
             id=key,
             source=f"/accounts/{account.name}",
@@ -172,8 +181,9 @@ class Webhook:
             data=raw(fields),
         )
         routing_key = topology.event_key(lane, event_type)
-        if lane == triage.SIGNAL or not self._outbox.healthy:
-            # Nobody to wait for. While the bus is away an answer can only come later, through the courier.
+        if lane in _NOBODY_WAITS or not self._outbox.healthy:
+            # Nobody to wait for: a signal asks for nothing, and a person answers later than WeChat waits. While the bus
+            # is away an answer can only come later, through the courier.
             await self._outbox.keep(encode(event), topology.EVENTS, routing_key)
             self._answers.settle(key, State.API)
             return _success()
@@ -216,10 +226,28 @@ class Webhook:
         if turn != waiting.turn:  # WeChat asked again while the claim was made, and hears the answer there
             return _success()
         transport = request.transport
-        self._answers.settle(key, State.PASSIVE if transport and not transport.is_closing() else State.CUT)
+        there = transport is not None and not transport.is_closing()
+        self._answers.settle(key, State.PASSIVE if there else State.CUT)
         self._replied.inc()
         body = close_answer(xml, sealed, self._clock())
-        return web.Response(body=body, content_type="application/json" if sealed and sealed.as_json else "text/xml")
+        response = web.Response(body=body, content_type="application/json" if sealed and sealed.as_json else "text/xml")
+        if decision.more and there:
+            await self._write_all(request, response, decision)
+        return response
+
+    async def _write_all(self, request: web.BaseRequest, response: web.Response, decision: Decision) -> None:
+        """Write the answer here and now, then let the courier have those that come after it."""
+        try:
+            if self._draining:
+                response.force_close()
+            await response.prepare(request)
+            await response.write_eof()
+        except ConnectionError:
+            return  # WeChat asks again, and the order for the rest is safe already
+        try:
+            await keep_rest(self._outbox, decision, at_once=True)
+        except JournalError as error:
+            log.error("the answers after the first leave five seconds late", reason=str(error))
 
     async def _claimed(self, decision: Decision) -> bool:
         """Whether the passive answer is ours where another gateway may hold the same callback; if so, it is told."""
@@ -231,6 +259,7 @@ class Webhook:
             await self._outbox.keep(encode(order), topology.COMMANDS, orders.REPLY)
             return False
         if ours:
+            await keep_rest(self._outbox, decision)
             await self._outbox.keep(encode(reply_sent(decision)), topology.EVENTS, SENT_KEY)
         return ours
 
@@ -277,31 +306,6 @@ class Webhook:
 def _asks_again(seconds_ago: float, state: State) -> bool:
     """Whether a repeated callback means that WeChat did not get the answer to the first."""
     return state is State.CUT or (state is State.PASSIVE and seconds_ago >= RETRY_AFTER)
-
-
-async def _read(request: web.BaseRequest) -> bytes:
-    """The body: at most 64 KiB, uncompressed, within 2 s. Raises ``Refused``."""
-    if "Content-Encoding" in request.headers:
-        raise Refused(415, "encoding", "a callback is not compressed")
-    if (request.content_length or 0) > MAX_BODY:
-        raise Refused(413, "too_large", f"a callback has at most {MAX_BODY} bytes")
-    content = request.content
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        if content.is_eof():  # it came with the headers, as nearly all do
-            return content.read_nowait(-1)
-        async with asyncio.timeout(BODY_SECONDS):
-            while chunk := await content.readany():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_BODY:
-                    raise Refused(413, "too_large", f"a callback has at most {MAX_BODY} bytes")
-    except TimeoutError:
-        raise Refused(408, "slow_body", f"the body did not come within {BODY_SECONDS:.0f} s") from None
-    except (HttpProcessingError, ClientError, ConnectionError, web.RequestPayloadError):
-        raise Refused(400, "body", "the body broke off, or is not framed as its headers say") from None
-    return b"".join(chunks)
 
 
 def _created(seconds: int) -> datetime:

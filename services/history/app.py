@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 from chassis import http
 from chassis.amqp import Bus
+from chassis.api import routes
 from chassis.consumer import Consumer
+from chassis.identity import Identities
 from chassis.lifecycle import Process
 from chassis.mongo import connect, until_reachable
 from chassis.publisher import Publisher
@@ -55,8 +57,8 @@ async def build(settings: Settings) -> Process:
     )
     health = http.Health()
     health.checks["mongodb"] = lambda: store.reachable
-    app = http.application(health, token=settings.admin_token)
-    app.add_routes(Api(Reading(store, Search(store, index)), followers, sweep).routes())
+    app = http.application(health, token=settings.admin_token, identity=Identities(database))
+    app.add_routes(routes(Api(Reading(store, Search(store, index)), followers, sweep)))
 
     async def close_client() -> None:
         client.close()

@@ -10,6 +10,7 @@ from contracts.errors import Unavailable
 from services.history.documents import Document
 from services.history.following import ERASE_AFTER, Change
 from services.history.store import DUPLICATE_KEY
+from services.history.tagging import TagChange
 
 CLAIM = timedelta(minutes=10)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,9 +33,16 @@ class Followers:
                 [("erase_after", ASCENDING)], partialFilterExpression={"erase_after": {"$type": "date"}}
             )
 
-    async def apply(self, changes: list[Change]) -> None:
+    async def apply(self, changes: list[Change | TagChange]) -> None:
         """Apply changes. In any order and however often, the result is the same."""
-        updates = [UpdateOne({"_id": follower_id(c.account, c.openid)}, _update(c), upsert=True) for c in changes]
+        updates = [
+            UpdateOne(
+                {"_id": follower_id(c.account, c.openid)},
+                _tagged(c) if isinstance(c, TagChange) else _update(c),
+                upsert=True,
+            )
+            for c in changes
+        ]
         try:
             with timed("update_many"):
                 await self._collection.bulk_write(updates, ordered=False)
@@ -86,3 +94,27 @@ def _update(change: Change) -> list[Document]:
         ]
     }
     return [{"$set": values}, {"$set": {"erase_after": erase_after}}]
+
+
+def _tagged(change: TagChange) -> list[Document]:
+    """As a pipeline, so that the later of two facts about a tag wins; of two at the same moment, the one that gives it.
+
+    ``tag_times`` remembers of each tag when it was given or taken last, and ``tags`` follows from it.
+    """
+    stages: list[Document] = [
+        {"$set": {"account": {"$literal": change.account}, "openid": {"$literal": change.openid}}}
+    ]
+    for tag, on in change.tags:
+        name = {"$literal": tag}
+        times: Any = {"$ifNull": ["$tag_times", []]}
+        known = {"$first": {"$filter": {"input": times, "cond": {"$eq": ["$$this.tag", name]}}}}
+        others = {"$filter": {"input": times, "cond": {"$ne": ["$$this.tag", name]}}}
+        later: list[Document] = [{"$gt": ["$$known.at", change.at]}]
+        if not on:
+            later.append({"$and": [{"$eq": ["$$known.at", change.at]}, "$$known.on"]})
+        told = {"tag": name, "at": change.at, "on": {"$literal": on}}
+        stands = {"$cond": [{"$or": later}, times, {"$concatArrays": [others, [told]]}]}
+        stages.append({"$set": {"tag_times": {"$let": {"vars": {"known": known}, "in": stands}}}})
+    given = {"$filter": {"input": "$tag_times", "cond": "$$this.on"}}
+    stages.append({"$set": {"tags": {"$map": {"input": given, "in": "$$this.tag"}}}})
+    return stages

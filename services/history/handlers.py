@@ -17,6 +17,7 @@ from services.history.index import Index
 from services.history.orphans import another_round, decision_of, is_due
 from services.history.outcomes import merge
 from services.history.store import Store
+from services.history.tagging import TagChange, tag_change
 
 _NOTHING: Result = ()
 _WAIT = topology.HISTORY.retry(topology.RUNGS[0][0])
@@ -29,7 +30,7 @@ class _Batch:
         self.messages: dict[str, Document] = {}
         self.answers: set[str] = set()
         self.facts: dict[str, Document] = {}
-        self.changes: list[Change] = []
+        self.changes: list[Change | TagChange] = []
         self.orphans: list[tuple[int, Event, Decision]] = []
         self.ids: list[str] = []
         """For each event the id it is stored under, empty for one that is not."""
@@ -52,6 +53,8 @@ class _Batch:
             return ""
         else:
             document = fact(event)
+            if tagging := tag_change(event):
+                self.changes.append(tagging)
             self.facts[document["_id"]] = document
         return str(document["_id"])
 

@@ -55,6 +55,7 @@ def follower(account: str, openid: str, stored: Document | None, erased: bool, a
         "subscribed_at": subscribed_at,
         "unsubscribed_at": unsubscribed_at,
         "scene": stored.get("scene") or None,
+        "tags": sorted(stored.get("tags", ())),
         **activity,
         "erased": erased,
         "erase_after": stored.get("erase_after"),

@@ -15,7 +15,7 @@ from weir.local.keep import free_port
 from weir.local.process import Process, tail
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PROCESSES = ("history", "autoreply", "courier", "edge")
+PROCESSES = ("history", "autoreply", "agent", "courier", "edge")
 """Those of ours that serve /metrics."""
 
 

@@ -26,7 +26,7 @@ from chassis.wechat.crypto import Cipher
 from contracts import facts, orders, topology
 from contracts.content import Text
 from contracts.envelope import Event, data_as, raw
-from contracts.facts import Because, Decision, Window
+from contracts.facts import Because, Decision, Part, Window
 from contracts.keys import reply_id
 from services.gateway.accounts import Account, AccountRepository
 from services.gateway.app import build
@@ -235,7 +235,8 @@ def event(name: str, **more: Any) -> dict[str, Any]:
 class Player:
     """Plays autoreply, history and the courier, and remembers all that reached them.
 
-    It answers a text by the text itself: ``静`` with silence, ``慢`` only when ``slow`` is set, anything else at once.
+    It answers a text by the text itself: ``静`` with silence, ``慢`` only when ``slow`` is set, anything else at once;
+    ``三`` with two answers more.
     """
 
     bus: Bus
@@ -278,8 +279,10 @@ class Player:
             await self.slow.wait()
         because = Because(rule="player", rules_version="1")
         said = None if "静" in content else Text(f"答：{content}")
+        more = tuple(Part(Text(f"第{n}条"), because) for n in "二三") if "三" in content else ()
+        window = Window("message", asked.time)
         decision = Decision(
-            reply_id(asked.id), asked.id, asked.account, asked.subject, because, said, Window("message", asked.time)
+            reply_id(asked.id), asked.id, asked.account, asked.subject, because, said, window, more=more
         )
         if not asked.replyto:
             return [command(orders.REPLY, orders.send_decision(decision, datetime.now(UTC)))] if said else []

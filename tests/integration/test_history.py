@@ -452,6 +452,7 @@ async def test_a_follower_is_what_events_and_messages_tell(history: Running) -> 
         "subscribed": True,
         "subscribed_at": "2026-01-05T14:00:00.000Z",
         "unsubscribed_at": "2026-01-05T13:00:00.000Z",
+        "tags": [],
         "scene": "7",
         "first_seen": "2026-01-05T12:00:00.000Z",
         "last_seen": "2026-01-05T16:00:00.000Z",

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
 
 from chassis import logs, metrics
 from chassis.consumer import EventHandler
-from chassis.publisher import Publication
+from chassis.publisher import Publication, command
 from contracts import orders
 from contracts.envelope import Event, data_as
 from contracts.errors import HandlerError, Later, Reject, Unavailable
 from contracts.facts import Send
+from contracts.keys import next_reply_id
 from services.gateway.accounts import Account, AccountDirectory
 from services.gateway.courier.allowances import Allowances
 from services.gateway.courier.attempt import HELD_SECONDS, Attempts, ClaimLost, Ending, Job
@@ -64,7 +66,7 @@ class Courier:
             if isinstance(found, Held):
                 raise Later("held", HELD_SECONDS)
             if isinstance(found, Settled):
-                return _tell_again(kind, found, send)
+                return _tell_again(kind, found, event, send)
             return await self._carry_out(Job(kind, event, send, account, found))
 
     async def _carry_out(self, job: Job) -> Sequence[Publication]:
@@ -88,7 +90,7 @@ class Courier:
         if row is None:
             raise ClaimLost("claim_lost", HELD_SECONDS)
         metrics.sends.labels(job.kind, ending.state).inc()
-        return [outcome(row, job.send.content)]
+        return [outcome(row, job.send.content), *_next(job.kind, job.event, job.send)]
 
     async def _give_back(self, job: Job) -> None:
         if job.taken:
@@ -124,16 +126,30 @@ def _read(event: Event) -> Send:
     if event.type != orders.SEND or not event.subject:
         raise Reject("bad_command", f"a {event.type} command without meaning here; type {orders.SEND} has a subject")
     try:
-        return data_as(event, Send)
-    except msgspec.DecodeError as error:
+        send = data_as(event, Send)
+        if send.more:
+            next_reply_id(event.id)
+    except (msgspec.DecodeError, ValueError) as error:
         raise Reject("bad_command", f"its data is no send: {error}") from error
+    return send
 
 
-def _tell_again(kind: str, settled: Settled, send: Send) -> Sequence[Publication]:
+def _tell_again(kind: str, settled: Settled, event: Event, send: Send) -> Sequence[Publication]:
     """It was over before: the fact again, in case the one who settled it could not tell any more."""
     if settled.row["state"] == "passive":
+        # What comes after a passive answer is ordered by the gateway that gave it, when it has left.
         metrics.sends.labels(kind, "late_claim").inc()
         return []
     if settled.just_now:
         metrics.sends.labels(kind, settled.row["state"]).inc()
-    return [outcome(settled.row, send.content)]
+    return [outcome(settled.row, send.content), *_next(kind, event, send)]
+
+
+def _next(kind: str, event: Event, send: Send) -> list[Publication]:
+    """The order for the part after this one, now that this one is over, however it ended.
+
+    It is published together with the outcome, before the command is acked: a kill in between leads to the same order
+    again, and its id to one send.
+    """
+    following = orders.next_send(event, send, datetime.now(UTC))
+    return [command(f"send.{kind}", following)] if following else []

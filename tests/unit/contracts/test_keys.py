@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.keys import MAX_KEY, inbound_id, outcome_id, reply_id
+from contracts.keys import MAX_KEY, action_id, inbound_id, next_reply_id, outcome_id, reply_id
 
 openids = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", min_size=20, max_size=40)
 seconds = st.integers(1, 2**40)
@@ -86,3 +86,11 @@ def test_answers_and_outcomes_are_known_by_what_led_to_them() -> None:
     assert reply_id("k") == "k#r0"
     assert reply_id("k", 1) != reply_id("k")
     assert outcome_id("k#r0", "accepted") != outcome_id("k#r0", "unknown")
+
+
+def test_answers_to_one_event_are_counted() -> None:
+    assert next_reply_id(reply_id("k#r3", 9)) == "k#r3#r10"
+    for odd in ("k", "k#r", "k#rx", "k#r-1"):
+        with pytest.raises(ValueError, match="counted"):
+            next_reply_id(odd)
+    assert action_id("k", "handover") == "k#handover"

@@ -17,7 +17,7 @@ rules:
 """
 BAD = [
     "version: 1\nrules: [",
-    "version: 2",
+    "version: 3",
     "",
     "version: 1\nrules: &a [*a]",
     "{{ template }}",
@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> RuleStore:
 
 def rule_of(store: RuleStore, account: str = "demo") -> str | None:
     rules = store.get(account)
-    return rules.exact["a"].rule if rules else None
+    return rules.document.rules[0].id if rules else None
 
 
 def test_a_changed_file_is_in_force_at_the_next_look(store: RuleStore, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.triage import ENTRY, NO_PATTERNS, QUESTION, SIGNAL, lane
+from services.gateway.triage import DESK, ENTRY, NO_PATTERNS, QUESTION, SIGNAL, lane
 from services.gateway.triagefile import TriageFile, TriageFileError, read
 
 CONTEST = read('accounts: {demo: {entry: ["^#抽奖", "参加", "报名"]}}')["demo"]
@@ -51,6 +51,16 @@ def test_any_other_text_is_a_question(content: object) -> None:
 
 def test_a_repetition_is_an_entry() -> None:
     assert lane(text("666"), NO_PATTERNS, repeats=True) == ENTRY
+
+
+@pytest.mark.parametrize("fields", [text("我要参加"), text("你好"), {"MsgType": "image"}, event("CLICK")])
+def test_what_is_said_in_a_conversation_is_the_persons(fields: dict[str, object]) -> None:
+    assert lane(fields, CONTEST, repeats=True, in_conversation=True) == DESK
+
+
+@pytest.mark.parametrize("name", ["LOCATION", "unsubscribe"])
+def test_signals_are_nobodys_to_answer_even_in_a_conversation(name: str) -> None:
+    assert lane(event(name), CONTEST, in_conversation=True) == SIGNAL
 
 
 @pytest.mark.parametrize("kind", ["image", "voice", "video", "location", "file", "hologram"])
