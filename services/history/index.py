@@ -19,12 +19,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any
 
 from chassis import logs
 from chassis.mongo import ASCENDING, Database, ReturnDocument, ensure_clustered, timed
 from services.history import grams
+from services.history.blocks import START, Block, State, part, parts_of, state_of
 from services.history.documents import Document
 from services.history.lease import Lease
 from services.history.query import Position
@@ -36,8 +37,6 @@ LATE = timedelta(seconds=10)
 SETTLED = timedelta(seconds=30)
 LATE_BLOCK = 2048
 """Late messages of an account that make a block; fewer are looked through one by one."""
-IDS = 128
-"""Ids of messages in one document of a block."""
 KEEP_GARBAGE = timedelta(minutes=10)
 """How long a search or a slow writer may go on using what is no longer part of the index."""
 ERASING = timedelta(seconds=60)
@@ -45,47 +44,8 @@ ERASING = timedelta(seconds=60)
 IDLE_SECONDS = 1.0
 AGAIN_SECONDS = 10.0
 WRITE = 256
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-START = Position(EPOCH - timedelta(days=365 * 200), "")
 _FIELDS = {"text": 1, "at": 1}
 _LEASE = "#indexer"
-
-
-class Block(NamedTuple):
-    """A block of the index: the times of its first and last message are the bounds within which it is believed."""
-
-    account: str
-    number: int
-    first: datetime
-    last: datetime
-    dirty: datetime | None
-    """When it was told that messages in it are to be erased."""
-
-
-class State(NamedTuple):
-    """What of an account is in the index: all messages up to ``watermark`` but for those noted as late."""
-
-    account: str
-    watermark: Position
-    blocks: list[Block]
-    forgot: datetime | None
-    """When the last erasure began."""
-    drops: int | None
-    """How often notes were dropped."""
-
-
-def part(account: str, number: int, name: str) -> str:
-    """The ``_id`` of a part of a block: a bucket of postings, or a stretch of its messages' ids."""
-    return f"{account}|{number:08d}|{name}"
-
-
-def posting(account: str, number: int, gram: str) -> str:
-    return part(account, number, f"{grams.bucket(gram):03x}")
-
-
-def ids(account: str, number: int, place: int) -> str:
-    """The ``_id`` of the stretch that holds the message at a place; within it the message is ``place % IDS``."""
-    return part(account, number, f"i{place // IDS:03x}")
 
 
 class Index:
@@ -158,7 +118,7 @@ class Index:
     async def state(self, account: str) -> State:
         with timed("find"):
             found: Document | None = await self._states.find_one({"_id": account})
-        return _state(account, found or {})
+        return state_of(account, found or {})
 
     # -- the background task -------------------------------------------------------------------------------------
 
@@ -183,7 +143,8 @@ class Index:
         wrote = False
         for account in accounts:
             state = await self.state(account)
-            wrote |= await self._seal(state) or await self._seal_late(state) or await self._renew(state)
+            # Late ones first: what of them the watermark has yet to reach then needs no second place.
+            wrote |= await self._seal_late(state) or await self._seal(state) or await self._renew(state)
             await self._sweep(account)
         return wrote
 
@@ -257,7 +218,7 @@ class Index:
         account = state.account
         with_text = [one for one in found if one["text"]]
         number = await self._draw(account)
-        parts = await asyncio.to_thread(_parts, account, number, with_text)
+        parts = await asyncio.to_thread(parts_of, account, number, with_text)
         for begin in range(0, len(parts), WRITE):
             with timed("insert_many"):
                 await self.parts.insert_many(parts[begin : begin + WRITE], ordered=False)
@@ -319,22 +280,3 @@ class Index:
                 )
             with timed("update"):
                 await self._states.update_one({"_id": account}, {"$pull": {"garbage": {"number": number}}})
-
-
-def _parts(account: str, number: int, found: list[Document]) -> list[Document]:
-    parts = [
-        {"_id": part(account, number, f"{bucket:03x}"), "grams": packed}
-        for bucket, packed in grams.postings([one["text"] for one in found]).items()
-    ]
-    for begin in range(0, len(found), IDS):
-        names = [one["_id"] for one in found[begin : begin + IDS]]
-        parts.append({"_id": ids(account, number, begin), "ids": names})
-    return sorted(parts, key=lambda one: str(one["_id"]))
-
-
-def _state(account: str, found: Document) -> State:
-    at, name = found.get("watermark") or START
-    blocks = [
-        Block(account, one["number"], one["first"], one["last"], one.get("dirty")) for one in found.get("blocks", ())
-    ]
-    return State(account, Position(at, name), blocks, found.get("forgot"), found.get("drops"))

@@ -9,8 +9,9 @@ from typing import Any
 from chassis.mongo import timed
 from contracts.errors import Unavailable
 from services.history import grams
+from services.history.blocks import IDS, Block, ids, posting
 from services.history.documents import Document
-from services.history.index import IDS, Block, Index, ids, posting
+from services.history.index import Index
 from services.history.query import Position, Query
 from services.history.store import ACCOUNT_INDEX, Store
 
