@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from chassis import http
 from chassis.amqp import Bus
 from chassis.api import routes
+from chassis.audit import Audit
 from chassis.consumer import Consumer
 from chassis.identity import Identities
 from chassis.lifecycle import Process
@@ -15,8 +16,11 @@ from chassis.publisher import Publisher
 from chassis.settings import Settings
 from contracts import topology
 from services.history.api import Api
+from services.history.corrections import Corrections
 from services.history.followers import Followers
 from services.history.handlers import Recorder
+from services.history.incidents import Incidents
+from services.history.incidents_api import IncidentsApi
 from services.history.index import Index
 from services.history.reading import Reading
 from services.history.searching import Search
@@ -44,7 +48,9 @@ async def build(settings: Settings) -> Process:
     followers = Followers(database)
     index = Index(store, clock)
     recorder = Recorder(store, followers, index, clock)
-    sweep = Sweep(store, followers, index, clock)
+    incidents = Incidents(store, followers, clock)
+    corrections = Corrections(store, incidents, publisher)
+    sweep = Sweep(store, followers, index, incidents, clock)
     consumer = Consumer(
         bus,
         publisher,
@@ -58,6 +64,7 @@ async def build(settings: Settings) -> Process:
     health = http.Health()
     health.checks["mongodb"] = lambda: store.reachable
     app = http.application(health, token=settings.admin_token, identity=Identities(database))
+    app.add_routes(routes(IncidentsApi(incidents, corrections, Reading(store, Search(store, index))), Audit(database)))
     app.add_routes(routes(Api(Reading(store, Search(store, index)), followers, sweep)))
 
     async def close_client() -> None:
@@ -75,7 +82,8 @@ async def build(settings: Settings) -> Process:
             lambda: until_reachable(store.prepare),
             lambda: until_reachable(followers.prepare),
             lambda: until_reachable(index.prepare),
+            lambda: until_reachable(incidents.prepare),
         ],
-        background=[store.keep_asking, sweep.forever, index.forever],
+        background=[store.keep_asking, sweep.forever, index.forever, corrections.forever],
         closers=[close_client],
     )

@@ -143,6 +143,9 @@ class Index:
         wrote = False
         for account in accounts:
             state = await self.state(account)
+            if state.watermark == START:
+                with timed("update"):
+                    await self._states.update_one({"_id": account}, {"$setOnInsert": {"next": 0}}, upsert=True)
             # Late ones first: what of them the watermark has yet to reach then needs no second place.
             wrote |= await self._seal_late(state) or await self._seal(state) or await self._renew(state)
             await self._sweep(account)
@@ -252,9 +255,8 @@ class Index:
     async def _draw(self, account: str) -> int:
         """A number that no block has had. Until its block is part of the index it is garbage."""
         with timed("find_and_modify"):
-            await self._states.update_one({"_id": account}, {"$inc": {"next": 1}}, upsert=True)
             drawn = await self._states.find_one_and_update(
-                {"_id": account}, {"$inc": {"next": 1}}, return_document=ReturnDocument.AFTER
+                {"_id": account}, {"$inc": {"next": 1}}, upsert=True, return_document=ReturnDocument.AFTER
             )
             number = int(drawn["next"])
             await self._states.update_one(

@@ -13,6 +13,7 @@ from chassis.mongo import timed
 from services.history.documents import Document, of_follower
 from services.history.erasure import Pseudonyms
 from services.history.followers import Followers
+from services.history.incidents import Incidents
 from services.history.index import Index
 from services.history.store import ID_INDEX, OPENID_INDEX, Store
 
@@ -27,10 +28,13 @@ _KEY = "erasure"
 class Sweep:
     """Pseudonymises the followers whose time has come. Several processes may run it: they share the work."""
 
-    def __init__(self, store: Store, followers: Followers, index: Index, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, followers: Followers, index: Index, incidents: Incidents, clock: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._followers = followers
         self._index = index
+        self._incidents = incidents
         self._clock = clock
         self._pseudonyms: Pseudonyms | None = None
 
@@ -73,6 +77,7 @@ class Sweep:
         await self._replace(self._store.messages, of_follower(account, openid), ID_INDEX, pseudonyms)
         mine = {"openid": openid, "account": account}
         await self._replace(self._store.facts, mine, OPENID_INDEX, pseudonyms)
+        await self._incidents.forget(account, openid, pseudonyms.of(account, openid))
         now = self._clock()
         await self._followers.replace_by(follower, pseudonyms.follower(follower, now), now)
 

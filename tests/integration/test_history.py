@@ -29,6 +29,7 @@ from services.history.app import build
 from services.history.erasure import Pseudonyms
 from services.history.followers import Followers
 from services.history.following import ERASE_AFTER
+from services.history.incidents import Incidents
 from services.history.index import Index
 from services.history.store import ACCOUNT_INDEX, Store
 from services.history.sweep import Sweep
@@ -486,7 +487,11 @@ async def test_who_left_is_erased_after_thirty_days_and_not_before(history: Runn
     await history.stored(1, "facts")
     store, followers = Store(history.database), Followers(history.database)
     now = START + ERASE_AFTER - timedelta(seconds=1)
-    sweep = Sweep(store, followers, Index(store, lambda: now), lambda: now)
+
+    def clock() -> datetime:
+        return now
+
+    sweep = Sweep(store, followers, Index(store, clock), Incidents(store, followers, clock), clock)
 
     async def both_known() -> bool:
         return int(await history.database.followers.count_documents({"unsubscribed_at": {"$ne": None}})) == 2
