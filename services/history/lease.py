@@ -9,7 +9,7 @@ from typing import Any
 
 from chassis.mongo import DuplicateKeyError, timed
 
-LASTS = timedelta(seconds=20)
+LASTS = timedelta(seconds=6)
 
 
 class Lease:

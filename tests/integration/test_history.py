@@ -24,7 +24,7 @@ from chassis.settings import Settings
 from contracts import facts, keys, wechat
 from contracts.content import Text
 from contracts.envelope import Event, data_as, decode, raw
-from services.history import reading
+from services.history import searching
 from services.history.app import build
 from services.history.erasure import Pseudonyms
 from services.history.followers import Followers
@@ -425,7 +425,7 @@ async def test_a_question_that_takes_too_long_says_how_to_narrow_it(
 ) -> None:
     many = [{"_id": str(n), "account": "demo", "openid": "o", "at": START, "text": "x" * 500} for n in range(30_000)]
     await history.database.messages.insert_many(many, ordered=False)
-    monkeypatch.setattr(reading, "MAX_LIST_MILLISECONDS", 1)
+    monkeypatch.setattr(searching, "MAX_SECONDS", 0.001)
     problem = await history.get("messages", 422, account="demo", text="needle")
     assert problem["code"] == "too_broad"
     assert "openid" in problem["detail"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from courier_stage import ROOT, TOKEN, Stage, answers, courier, stage, until
 
 from chassis.mongo import connect
 from chassis.publisher import fact
@@ -23,7 +24,6 @@ from services.history.corrections import send_id
 from services.history.followers import Followers
 from services.history.incidents import Incidents
 from services.history.store import Store
-from tests.integration.courier_stage import ROOT, TOKEN, Stage, answers, courier, stage, until
 from weir.local.keep import free_port
 from weir.local.process import Process as Child
 
