@@ -19,7 +19,7 @@ def wrote(ago: timedelta) -> dict[str, Any]:
 
 
 def clicked(ago: timedelta) -> dict[str, Any]:
-    return {"direction": "in", "kind": "event.CLICK", "at": NOW - ago}
+    return {"direction": "in", "kind": "event.click", "at": NOW - ago}
 
 
 def told(ago: timedelta, via: str = "custom", status: str = "sent") -> dict[str, Any]:
