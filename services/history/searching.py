@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from chassis.mongo import timed
@@ -129,11 +131,7 @@ class Search:
             if not group or found.beats(group[0].last):
                 return
             places = await self._places(group, found.phrase)
-            for block in group:
-                if found.beats(block.last):
-                    return
-                if places[block]:
-                    await self._block(found, block, places[block], conditions)
+            await self._look(found, [(block, place) for block in group for place in places[block]], conditions)
 
     async def _places(self, group: list[Block], phrase: str) -> dict[Block, list[int]]:
         """For each block the places of the texts that have all grams of the phrase, newest first."""
@@ -153,28 +151,40 @@ class Search:
             places[block] = sorted(common or (), reverse=True)
         return places
 
-    async def _block(self, found: _Found, block: Block, places: list[int], conditions: list[Document]) -> None:
+    async def _look(self, found: _Found, candidates: list[tuple[Block, int]], conditions: list[Document]) -> None:
         """Look at the texts at these places. A message whose time changed since is another block's to find."""
-        for begin in range(0, len(places), FETCH):
-            some = places[begin : begin + FETCH]
-            stretches = sorted({ids(block.account, block.number, place) for place in some})
-            with timed("find"):
-                parts = await self._index.parts.find({"_id": {"$in": stretches}}).to_list(None)
-            names = {one["_id"]: one["ids"] for one in parts}
-            stretch = [(names.get(ids(block.account, block.number, place)), place % IDS) for place in some]
-            wanted = [held[place] for held, place in stretch if held]
-            oldest = block.last
+        for begin in range(0, len(candidates), FETCH):
+            some, rest = candidates[begin : begin + FETCH], candidates[begin + FETCH :]
+            named = await self._named(some)
+            oldest: dict[Block, datetime] = {}
 
-            def believed(document: Document) -> bool:
-                nonlocal oldest
-                if not block.first <= document["at"] <= block.last:
-                    return False
-                oldest = min(oldest, document["at"])
-                return True
+            def believed(document: Document, named: dict[str, list[Block]], oldest: dict[Block, datetime]) -> bool:
+                at = document["at"]
+                holding = [block for block in named[document["_id"]] if block.first <= at <= block.last]
+                for block in holding:
+                    oldest[block] = min(oldest.get(block, at), at)
+                return bool(holding)
 
-            await self._offer(found, wanted, conditions, believed)
-            if found.beats(oldest) and oldest < block.last:
-                return
+            await self._offer(found, list(named), conditions, partial(believed, named=named, oldest=oldest))
+            if rest:
+                # Of the block in the middle of which this stopped, the rest is older than what was seen of it.
+                first = rest[0][0]
+                bounds = [block.last for block, _ in rest if block != first]
+                bounds.append(oldest.get(first, first.last))
+                if found.beats(max(bounds)):
+                    return
+
+    async def _named(self, candidates: list[tuple[Block, int]]) -> dict[str, list[Block]]:
+        """The ids of the messages at these places, each with the blocks that name it."""
+        stretches = {ids(block.account, block.number, place) for block, place in candidates}
+        with timed("find"):
+            parts = await self._index.parts.find({"_id": {"$in": sorted(stretches)}}).to_list(None)
+        held = {one["_id"]: one["ids"] for one in parts}
+        found: dict[str, list[Block]] = {}
+        for block, place in candidates:
+            if stretch := held.get(ids(block.account, block.number, place)):
+                found.setdefault(stretch[place % IDS], []).append(block)
+        return found
 
     async def _documents(self, positions: list[Position]) -> list[Document]:
         with timed("find"):

@@ -218,3 +218,17 @@ async def test_what_is_erased_is_gone_from_the_index(shelf: Shelf) -> None:
     assert held
     assert not [name for one in held for name in one["ids"] if "|o1|" in name]
     await shelf.check()
+
+
+async def test_a_message_whose_time_changed_is_found_where_it_is_now(shelf: Shelf) -> None:
+    await shelf.store_(shelf.made(60))
+    await shelf.indexed()
+    some = await shelf.store.messages.find({"text": {"$ne": ""}}).sort("at", -1).to_list(10)
+    for one in some:
+        one["at"] = NOW - timedelta(minutes=20)
+        await shelf.store.messages.replace_one({"_id": one["_id"]}, one)
+    await shelf.index.late(some, changed=True)
+    await shelf.check()
+    await shelf.indexed()
+    assert await shelf.index.noted("demo") == []
+    await shelf.check()
