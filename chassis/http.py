@@ -97,7 +97,7 @@ def require_caller(token: str, identity: Identity | None = None) -> Any:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith("/api/"):
+        if request.path.startswith("/api/") and not getattr(request.match_info.handler, "public", False):
             scheme, _, given_text = request.headers.get("Authorization", "").partition(" ")
             given = given_text.strip().encode("utf-8", "replace")  # headers may hold bytes that are no text
             if token and scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode()):
@@ -107,10 +107,9 @@ def require_caller(token: str, identity: Identity | None = None) -> Any:
                     who = await identity.find(request) if identity else None
                 except Unavailable:
                     return problem(503, "store_unavailable", "the store does not answer right now; try again soon")
-                if who is not None:
-                    request[WHO] = who
-                elif not getattr(request.match_info.handler, "public", False):
+                if who is None:
                     return _unauthorized(signing_in=identity is not None)
+                request[WHO] = who
         return await handler(request)
 
     return check
