@@ -146,6 +146,13 @@ store_seconds = Histogram(
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
 
+incident_recipients = Counter(
+    "weir_incident_recipients_total",
+    "Recipients of corrections by what became of them: released, sent, failed, unknown, skipped.",
+    ["result"],
+)
+incidents_open = Gauge("weir_incidents_open", "Incidents whose finding or correction is under way, paused ones too.")
+
 # -- common --
 http_requests = Counter(
     "weir_http_requests_total", "HTTP requests by route template.", ["route", "method", "code_class"]

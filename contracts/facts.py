@@ -38,6 +38,8 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     campaign: str = ""
     agent: str = ""
     note: str = ""
+    incident: str = ""
+    """The incident whose correction it is."""
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):

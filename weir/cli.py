@@ -18,6 +18,7 @@ usage: weir <command> [options]
   tokens     tokens with which programs use the API: create, list, revoke
   accounts   the Official Accounts that Weir answers for: list, add, remove, check
   rules      rule files: lint
+  incidents  who got a wrong answer, and their correction: open, show, correct, pause
   redrive    send dead letters round again: list, show, requeue
   export     the message history as JSON Lines
 
@@ -84,6 +85,12 @@ def _rules(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def _incidents(argv: Sequence[str]) -> int:
+    from weir.incidents import main as run
+
+    return asyncio.run(run(argv))
+
+
 def _redrive(argv: Sequence[str]) -> int:
     from weir.redrive import main as run
 
@@ -103,6 +110,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "users": _users,
     "tokens": _tokens,
     "rules": _rules,
+    "incidents": _incidents,
     "redrive": _redrive,
     "export": _export,
 }

@@ -12,8 +12,9 @@ from services.agent.signin_api import SignInApi
 from services.agent.users_api import UsersApi
 from services.gateway.courier.api import Api as SendsApi
 from services.history.api import Api as HistoryApi
+from services.history.incidents_api import IncidentsApi
 
-APIS: tuple[type, ...] = (SignInApi, UsersApi, ConversationsApi, HistoryApi, SendsApi)
+APIS: tuple[type, ...] = (SignInApi, UsersApi, ConversationsApi, HistoryApi, IncidentsApi, SendsApi)
 """A service's new class of endpoints gets its place here."""
 
 

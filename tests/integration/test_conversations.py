@@ -25,6 +25,8 @@ from services.autoreply.turn import Turn
 from services.autoreply.verdict import Verdict
 from services.history.followers import Followers
 from services.history.following import ERASE_AFTER, Change
+from services.history.incidents import Incidents
+from services.history.index import Index
 from services.history.store import Store
 from services.history.sweep import Sweep
 from tests.integration.gateway_stage import start, stop, until
@@ -195,6 +197,16 @@ async def test_killed_between_the_conversation_and_the_ack_it_opens_none_twice(
     await stop(other.process, other.tasks)
 
 
+def sweep(store: Store, followers: Followers, tell: Any) -> Sweep:
+    """The sweep, on the day on which who left may be forgotten."""
+
+    def clock() -> datetime:
+        return NOW + ERASE_AFTER
+
+    return Sweep(store, followers, Index(store, clock), Incidents(store, followers, clock), clock, tell)
+
+
+
 async def test_whoever_must_be_forgotten_is(amqp_url: str, mongo_url: str, mongo_db: str, database: Any) -> None:
     agent = await run(amqp_url, mongo_url, mongo_db)
     conversations, memory = Conversations(database), Memory(database)
@@ -210,7 +222,7 @@ async def test_whoever_must_be_forgotten_is(amqp_url: str, mongo_url: str, mongo
     async def tell(account: str, openid: str) -> None:
         await publisher.publish(command(orders.FORGET_KEY, orders.forget(account, openid, NOW)))
 
-    assert await Sweep(store, followers, lambda: NOW + ERASE_AFTER, tell).run() == 1
+    assert await sweep(store, followers, tell).run() == 1
     async with asyncio.timeout(15):
         while await database.conversations.count_documents({"openid": "oA"}):
             await asyncio.sleep(0.02)
@@ -228,5 +240,5 @@ async def test_who_cannot_be_told_to_forget_leaves_the_follower_due(database: An
         raise PublishFailed("the bus is away")
 
     with pytest.raises(PublishFailed):
-        await Sweep(Store(database), followers, lambda: NOW + ERASE_AFTER, tell).run()
+        await sweep(Store(database), followers, tell).run()
     assert await followers.get("demo", "oA") is not None
