@@ -40,7 +40,7 @@ class Correct(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     include_unknown: bool = False
 
 
-class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
+class IncidentsQuery(msgspec.Struct, forbid_unknown_fields=True):
     account: Name = ""
 
 
@@ -50,7 +50,7 @@ class RecipientsQuery(msgspec.Struct, forbid_unknown_fields=True):
     cursor: Name = ""
 
 
-class ExportQuery(msgspec.Struct, forbid_unknown_fields=True):
+class IncidentExportQuery(msgspec.Struct, forbid_unknown_fields=True):
     format: Name = "jsonl"
 
 
@@ -100,7 +100,7 @@ class IncidentPage(msgspec.Struct):
     incidents: list[Incident]
 
 
-class Got(msgspec.Struct, omit_defaults=True):
+class GotAnswer(msgspec.Struct, omit_defaults=True):
     id: str
     at: str
     status: str
@@ -111,7 +111,7 @@ class Got(msgspec.Struct, omit_defaults=True):
 class Recipient(msgspec.Struct, omit_defaults=True):
     openid: str
     received: str
-    got: list[Got]
+    got: list[GotAnswer]
     state: str
     road: str
     left: int

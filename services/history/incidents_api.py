@@ -60,7 +60,12 @@ class IncidentsApi:
         return await self._shown(incident)
 
     @endpoint(
-        "GET", "/api/incidents", "Incidents, newest first", allow="", query=views.ListQuery, answers=views.IncidentPage
+        "GET",
+        "/api/incidents",
+        "Incidents, newest first",
+        allow="",
+        query=views.IncidentsQuery,
+        answers=views.IncidentPage,
     )
     async def list(self, call: Call) -> Document:
         """The latest hundred of the accounts that the caller may look at."""
@@ -101,7 +106,7 @@ class IncidentsApi:
 
     @endpoint(
         "GET", "/api/incidents/{incident}/export", "Every recipient, as JSON Lines or CSV", allow="",
-        query=views.ExportQuery, answers=views.Recipient, produces="application/x-ndjson", errors=((404, "not_found"),),
+        query=views.IncidentExportQuery, answers=views.Recipient, produces="application/x-ndjson", errors=((404, "not_found"),),
     )  # fmt: skip
     async def export(self, call: Call) -> web.StreamResponse:
         """``format=csv`` is for spreadsheets: UTF-8 with a byte order mark, and no cell that would be a formula."""
