@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -30,15 +30,17 @@ thousand connections that came at once under load some waited for seconds."""
 class Problem(Exception):
     """An error for a caller of an API, as RFC 9457 has it: ``code`` is stable, ``detail`` says what to do."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str, more: Mapping[str, Any] | None = None) -> None:
+        """``more`` are further members of the problem, such as everything that is wrong with a rule set."""
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
+        self.more = more
 
 
-def problem(status: int, code: str, detail: str) -> web.Response:
-    body = msgspec.json.encode({"type": "about:blank", "status": status, "code": code, "detail": detail})
+def problem(status: int, code: str, detail: str, more: Mapping[str, Any] | None = None) -> web.Response:
+    body = to_json({"type": "about:blank", "status": status, "code": code, "detail": detail, **(more or {})})
     return web.Response(status=status, body=body, content_type="application/problem+json")
 
 
@@ -66,7 +68,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         response = await handler(request)
     except Problem as error:
-        response = problem(error.status, error.code, error.detail)
+        response = problem(error.status, error.code, error.detail, error.more)
     except web.HTTPException as error:
         code = (error.reason or "error").lower().replace(" ", "_")
         response = problem(error.status, code, error.reason or "")

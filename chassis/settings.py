@@ -59,6 +59,7 @@ class Settings:
     llm_daily_tokens: int = _setting("tokens that drafts may use in a day (UTC), over all processes", 200_000, low=0)
     llm_autosend: bool = _setting("send a draft by itself while no person has taken the question", False)
     edge_history_url: str = _setting("where the local runner's edge finds the history service", "")
+    edge_autoreply_url: str = _setting("where the local runner's edge finds autoreply, which serves the rules", "")
     edge_agent_url: str = _setting("where the local runner's edge finds the agent service", "")
     edge_courier_url: str = _setting("where the local runner's edge finds the courier", "")
     edge_sandbox_url: str = _setting("where the local runner's edge finds the sandbox", "")

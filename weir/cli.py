@@ -17,7 +17,7 @@ usage: weir <command> [options]
   users      people who sign in: list, add, roles, passwd, disable, enable
   tokens     tokens with which programs use the API: create, list, revoke
   accounts   the Official Accounts that Weir answers for: list, add, remove, check
-  rules      rule files: lint
+  rules      what the machine answers: lint, publish, export, diff, versions, rollback, try, replay
   incidents  who got a wrong answer, and their correction: open, show, correct, pause
   redrive    send dead letters round again: list, show, requeue
   export     the message history as JSON Lines

@@ -5,26 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any
 
-import aiohttp
-import msgspec
+from weir.client import DEFAULT_URL, Client, Refused
 
-from weir.reach import NotReachable, connections, home
-
-DEFAULT_URL = "http://localhost:8000"
 RUNNING = ("finding", "correcting")
 PEEK_SECONDS = 0.5
 PAGE = 500
-
-
-class Refused(Exception):
-    """The API said no; the text says why and what to do."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +71,7 @@ async def main(argv: Sequence[str]) -> int:
     """Run one command; 0 when it did what it was asked."""
     given = _parser().parse_args(argv)
     try:
-        async with Client(given.url or _url(), _token()) as client:
+        async with Client(given.url, "/api/incidents") as client:
             return await _run(client, given)
     except Refused as error:
         print(f"weir incidents {given.command}: {error}", file=sys.stderr)
@@ -192,69 +182,3 @@ def _print(incident: Mapping[str, Any], *, as_json: bool) -> None:
     print(f"; of {incident['received_unknown']} more it is not known" if incident["received_unknown"] else "")
     print("  can be reached: " + ", ".join(f"{kind} {count}" for kind, count in by_road.items()))
     print("  " + ", ".join(f"{state} {count}" for state, count in counts.items()))
-
-
-def _url() -> str:
-    try:
-        return connections().get("address") or DEFAULT_URL
-    except NotReachable:
-        return DEFAULT_URL
-
-
-def _token() -> str:
-    if token := os.environ.get("WEIR_TOKEN") or os.environ.get("WEIR_ADMIN_TOKEN"):
-        return token
-    path = home() / "admin-token"
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise Refused(
-            f"no token: {path} cannot be read ({error.strerror}); set WEIR_TOKEN or WEIR_ADMIN_TOKEN"
-        ) from None
-
-
-class Client:
-    """The API under /api/incidents. Every call raises ``Refused`` when it is not done."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self._url = url
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=60)
-        self._session = aiohttp.ClientSession(timeout=timeout, headers={"Authorization": f"Bearer {token}"})
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
-
-    async def ask(self, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None) -> Any:
-        """One call; its answer."""
-        return msgspec.json.decode(await self._call(method, path, query, body))
-
-    async def save(self, path: str, query: Mapping[str, str], target: Path) -> None:
-        """Write an answer into a file that only its owner may read."""
-        answer = await self._call("GET", path, query, None)
-        try:
-            with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as sink:
-                sink.write(answer)
-        except OSError as error:
-            raise Refused(f"cannot write {target}: {error.strerror}") from None
-
-    async def _call(self, method: str, path: str, query: Mapping[str, str] | None, body: object) -> bytes:
-        address = f"{self._url.rstrip('/')}/api/incidents{quote(path)}"
-        try:
-            async with self._session.request(method, address, params=query, json=body) as response:
-                answer = await response.read()
-                status = response.status
-        except aiohttp.InvalidURL:
-            raise Refused(f"--url: {self._url!r} is no address; try {DEFAULT_URL}") from None
-        except (aiohttp.ClientError, TimeoutError):
-            raise Refused(f"Weir does not answer at {self._url}: start it with `weir up`, or give --url") from None
-        if status == 401:
-            raise Refused("the token is not known: set WEIR_TOKEN or WEIR_ADMIN_TOKEN to one that is")
-        if status >= 300:
-            try:
-                raise Refused(str(msgspec.json.decode(answer, type=dict[str, Any])["detail"]))
-            except (msgspec.DecodeError, KeyError):
-                raise Refused(f"the answer was {status}; is this the address of Weir?") from None
-        return answer

@@ -10,11 +10,12 @@ from chassis.openapi import openapi
 from services.agent.conversations_api import ConversationsApi
 from services.agent.signin_api import SignInApi
 from services.agent.users_api import UsersApi
+from services.autoreply.api import RulesApi
 from services.gateway.courier.api import Api as SendsApi
 from services.history.api import Api as HistoryApi
 from services.history.incidents_api import IncidentsApi
 
-APIS: tuple[type, ...] = (SignInApi, UsersApi, ConversationsApi, HistoryApi, IncidentsApi, SendsApi)
+APIS: tuple[type, ...] = (SignInApi, UsersApi, ConversationsApi, HistoryApi, IncidentsApi, RulesApi, SendsApi)
 """A service's new class of endpoints gets its place here."""
 
 

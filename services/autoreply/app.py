@@ -5,21 +5,28 @@ from __future__ import annotations
 import contextlib
 
 from chassis.amqp import Bus
+from chassis.api import routes
+from chassis.audit import Audit
 from chassis.consumer import Consumer, each
 from chassis.conversing import Conversing
 from chassis.http import Health, app_runner, application
+from chassis.identity import Identities
 from chassis.lifecycle import Process
 from chassis.mongo import connect, until_reachable
 from chassis.publisher import Publisher
 from chassis.settings import Settings
 from contracts import topology
 from contracts.errors import Unavailable
+from services.autoreply.announcing import Announcer
+from services.autoreply.api import RulesApi
 from services.autoreply.filesource import RuleFiles
 from services.autoreply.handlers import AutoReply
 from services.autoreply.lastknown import LastKnown
 from services.autoreply.memory import Memory
+from services.autoreply.pastmessages import PastMessages
 from services.autoreply.publishing import Publishing
-from services.autoreply.repository import Live, RuleRepository
+from services.autoreply.replays import Replays
+from services.autoreply.repository import RuleRepository
 from services.autoreply.store import RuleStore
 
 NAME = "autoreply"
@@ -32,13 +39,18 @@ async def build(settings: Settings) -> Process:
     client, database = connect(settings.mongodb_url, settings.mongodb_database, name=NAME)
     repository = RuleRepository(database)
     rules = RuleStore(repository, LastKnown(settings.rules_dir / ".live"))
-    files = RuleFiles(settings.rules_dir, repository, Publishing(repository, _told))
+    publishing = Publishing(repository, Announcer(publisher).tell)
+    files = RuleFiles(settings.rules_dir, repository, publishing)
     memory = Memory(database)
     conversing = Conversing(database)
     handler = AutoReply(rules, memory, conversing).handle
     questions = Consumer(bus, publisher, topology.AUTOREPLY_QUESTION, handler, prefetch=16, workers=4)
     entries = Consumer(bus, publisher, topology.AUTOREPLY_ENTRY, handler, prefetch=8, workers=4, after=questions)
     forgetting = Consumer(bus, publisher, topology.AUTOREPLY_FORGET, each(memory.forget), prefetch=4)
+
+    audit = Audit(database)
+    app = application(health, token=settings.admin_token, identity=Identities(database))
+    app.add_routes(routes(RulesApi(repository, publishing, Replays(PastMessages(database))), audit))
 
     async def begin() -> None:
         # With MongoDB away the last known rules answer; without any there is nothing to answer with, and events wait.
@@ -61,13 +73,9 @@ async def build(settings: Settings) -> Process:
         health=health,
         bus=bus,
         publisher=publisher,
-        runner=app_runner(application(health)),
+        runner=app_runner(app),
         consumers=[questions, entries, forgetting],
         before=[begin],
         background=[rules.keep, files.keep, follow_conversations],
         closers=[close_client],
     )
-
-
-async def _told(_live: Live) -> None:
-    """Whoever acts on published rules reads them from MongoDB."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -22,9 +23,9 @@ class Checked:
     entry: dict[str, Any]
 
 
-def check(text: str) -> Checked:
-    """Raises ``RuleFileError`` with all that is wrong."""
-    document = checked(text)
+def check(text: str, now: datetime | None = None) -> Checked:
+    """Raises ``RuleFileError`` with all that is wrong; with ``now`` also for a rule whose time is over."""
+    document = checked(text, now)
     entry: dict[str, Any] = msgspec.to_builtins(entry_table(document))
     return Checked(plain_of(document), len(document.rules) + bool(document.default), entry)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 MAX_LINES = 2_000
-"""Lines of a text difference that are shown; two strangers of fifty thousand keywords have nothing to tell line by line."""
+"""Lines of a text difference that are shown: two strangers of fifty thousand keywords have nothing to tell by line."""
 
 
 class FieldChange(msgspec.Struct, frozen=True):

@@ -56,11 +56,11 @@ class RuleFiles:
     async def _look_at(self, account: str, path: Path) -> None:
         stamp = (0, 0)
         try:
-            stat = path.stat()
+            stat = path.stat()  # noqa: ASYNC240  # of a file of some kilobytes, once a second
             stamp = (stat.st_mtime_ns, stat.st_size)
             if self._seen.get(account) == stamp:
                 return
-            text = path.read_text(encoding="utf-8")
+            text = await asyncio.to_thread(path.read_text, encoding="utf-8")
             await self._publish(account, path.name, text)
         except FileNotFoundError:  # gone since it was listed; the next look settles it
             return

@@ -1,4 +1,4 @@
-"""An event that nobody sent, in the platform's terms: for trying rules, and for deciding anew about what was stored. Pure."""
+"""An event that nobody sent, in the platform's terms: to try rules, and to decide anew about what is stored. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT_FIELDS = {
     "file": "Title",
     "miniprogrampage": "Title",
 }
-"""The platform's field for what stands as the text of a kind; ``Content`` for the kinds not named, EventKey for events."""
+"""The platform's field for what stands as a kind's text; ``Content`` for kinds not named, EventKey for events."""
 
 
 def event_type(kind: str) -> str:

@@ -1,4 +1,4 @@
-"""Publishing rule sets: checked, numbered, refused when it would undo what another operator just did; and the way back."""
+"""Publishing rule sets: checked, numbered, refused when it would undo another operator's work; and the way back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Published:
 
 
 class Publishing:
-    """Raises ``RuleFileError`` for rules that cannot be used, ``Conflict``, and ``Unavailable`` when MongoDB is away."""
+    """Raises ``RuleFileError`` for rules that cannot be used, ``Conflict``, ``Unavailable`` when MongoDB is away."""
 
     def __init__(self, repository: RuleRepository, tell: Tell) -> None:
         self._repository = repository
@@ -58,7 +58,8 @@ class Publishing:
         ``base`` is the version that was live when its author began (0: none was); without one the author takes
         whatever is live as known. ``file``: the digest of the rule file that it comes from.
         """
-        checked = await asyncio.to_thread(check, text)
+        # What is published now must not be over already; a file on the disk may stay there longer than its dates.
+        checked = await asyncio.to_thread(check, text, None if file else repository.now())
         for _ in range(TRIES):
             live = await self._repository.repaired(account)
             if live is not None and live.digest == digest(text):

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from chassis.mongo import DESCENDING, Database, DuplicateKeyError, ReturnDocument, timed
+
+T = TypeVar("T")
 
 RULESETS = "rulesets"
 LIVE = "rules_live"
@@ -254,5 +256,5 @@ def _plain(value: Version | Live | Draft) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__struct_fields__}
 
 
-def _typed(document: Mapping[str, Any], kind: type[Any]) -> Any:
+def _typed(document: Mapping[str, Any], kind: type[T]) -> T:
     return msgspec.convert({name: value for name, value in document.items() if name != "_id"}, kind, strict=False)

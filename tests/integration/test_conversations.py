@@ -206,7 +206,6 @@ def sweep(store: Store, followers: Followers, tell: Any) -> Sweep:
     return Sweep(store, followers, Index(store, clock), Incidents(store, followers, clock), clock, tell)
 
 
-
 async def test_whoever_must_be_forgotten_is(amqp_url: str, mongo_url: str, mongo_db: str, database: Any) -> None:
     agent = await run(amqp_url, mongo_url, mongo_db)
     conversations, memory = Conversations(database), Memory(database)

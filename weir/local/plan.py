@@ -34,6 +34,7 @@ EDGE = Part(
     ("-m", "weir.edge"),
     {
         "WEIR_EDGE_HISTORY_URL": "http://127.0.0.1:{history}",
+        "WEIR_EDGE_AUTOREPLY_URL": "http://127.0.0.1:{autoreply}",
         "WEIR_EDGE_AGENT_URL": "http://127.0.0.1:{agent}",
         "WEIR_EDGE_COURIER_URL": "http://127.0.0.1:{courier}",
         "WEIR_EDGE_SANDBOX_URL": "http://127.0.0.1:{sandbox}",
