@@ -106,7 +106,8 @@ class IncidentsApi:
 
     @endpoint(
         "GET", "/api/incidents/{incident}/export", "Every recipient, as JSON Lines or CSV", allow="",
-        query=views.IncidentExportQuery, answers=views.Recipient, produces="application/x-ndjson", errors=((404, "not_found"),),
+        query=views.IncidentExportQuery, answers=views.Recipient, produces="application/x-ndjson",
+        errors=((404, "not_found"),),
     )  # fmt: skip
     async def export(self, call: Call) -> web.StreamResponse:
         """``format=csv`` is for spreadsheets: UTF-8 with a byte order mark, and no cell that would be a formula."""
