@@ -15,7 +15,7 @@ from services.history.blocks import IDS, Block, ids, posting
 from services.history.documents import Document
 from services.history.index import Index
 from services.history.query import Position, Query
-from services.history.store import ACCOUNT_INDEX, Store
+from services.history.store import ACCOUNT_INDEX, ID_INDEX, Store
 
 MAX_SECONDS = 2.0
 """Longest search. It is reached only by a common phrase under conditions that hardly any message meets."""
@@ -115,9 +115,12 @@ class Search:
         self, found: _Found, names: list[str], conditions: list[Document], believed: Callable[[Document], bool]
     ) -> None:
         with timed("find"):
-            documents = await self._messages.find({"$and": [{"_id": {"$in": names}}, *conditions]}, _FIELDS).to_list(
-                None
-            )
+            documents = await self._messages.find(
+                # Told which index: with an account among the conditions the server may try to walk all of it.
+                {"$and": [{"_id": {"$in": names}}, *conditions]},
+                _FIELDS,
+                hint=ID_INDEX,
+            ).to_list(None)
         for document in documents:
             if believed(document):
                 found.offer(document)
