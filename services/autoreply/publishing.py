@@ -65,7 +65,7 @@ class Publishing:
             if live is not None and live.digest == digest(text):
                 return Published(live, new=False)
             if live is not None and base is not None and base != live.version:
-                await self._mind_the_others(live, base, by, text)
+                raise await self._conflict(live, base, text)
             try:
                 moved = await self._advance(account, live, checked, text, by=by, note=note, file=file)
             except Taken:
@@ -141,16 +141,13 @@ class Publishing:
         await self._repository.add(version)
         return await self._repository.move(going_live(version, live, file=file))
 
-    async def _mind_the_others(self, live: Live, base: int, by: str, text: str) -> None:
-        """Raise ``Conflict`` when somebody else published, or rolled back, since ``base`` was live."""
-        since = await self._repository.between(live.account, base, live.version)
-        others = {version.by for version in since} | {live.by}
-        if others - {by}:
-            detail = (
-                f"version {live.version} is live since {live.at:%Y-%m-%d %H:%M:%S} UTC, by {live.by}; yours began from "
-                f"version {base}: bring both together and publish with base {live.version}"
-            )
-            raise Conflict(live, await self._against(live, text), detail)
+    async def _conflict(self, live: Live, base: int, text: str) -> Conflict:
+        """Somebody published, or rolled back, since ``base`` was live."""
+        detail = (
+            f"version {live.version} is live since {live.at:%Y-%m-%d %H:%M:%S} UTC, by {live.by}; yours began from "
+            f"version {base}: bring both together and publish with base {live.version}"
+        )
+        return Conflict(live, await self._against(live, text), detail)
 
     async def _against(self, live: Live, text: str) -> Difference:
         version = await self._repository.version(live.account, live.version)
