@@ -90,12 +90,7 @@ def _run(options: argparse.Namespace) -> int:
                     measure(name, starters[name], connections=connections, seconds=options.seconds, repeat=repeat)
                     for name in wanted
                 ]
-    settings = {
-        "connections": options.connections,
-        "seconds": options.seconds,
-        "repeat": options.repeat,
-        "rules": options.rules,
-    }
+    settings = {name: getattr(options, name) for name in ("connections", "seconds", "repeat", "rules")}
     if options.json:
         _write(options.json, results.as_json(machine.describe(), settings, measurements))
     if options.json != "-":
