@@ -58,3 +58,25 @@ async def test_the_home_page(page: Page) -> None:
     await expect(page.get_by_role("heading").first).to_be_visible()
     await page.locator('a[href="/sandbox/"]').first.click()
     await expect(page.get_by_test_id("account-select")).to_be_visible()
+
+
+async def test_the_first_administrator_signs_up_in_the_browser(client: Client, page: Page) -> None:
+    (link,) = [line for line in client.weir.console.read_text().splitlines() if "/setup#token=" in line]
+    await page.goto(f"/setup#{link.rpartition('#')[2]}")
+    # The token stands in the address no longer than the page needs to read it.
+    await expect(page).to_have_url(f"{client.weir.address}/setup")
+    await page.get_by_label("用户名").fill("boss")
+    await page.get_by_label("密码", exact=False).fill("correct horse battery")
+    await page.get_by_label("再输入一次").fill("correct horse")
+    await page.get_by_role("button").click()
+    await expect(page.get_by_role("status")).to_contain_text("两次输入的密码不一致")
+    await page.get_by_label("再输入一次").fill("correct horse battery")
+    await page.get_by_role("button").click()
+    await expect(page.get_by_role("status")).to_contain_text("已以 boss 登录")
+    me = await page.evaluate("fetch('/api/session').then(answer => answer.json())")
+    assert (me["name"], me["roles"]) == ("boss", {"*": "admin"})
+    cookies = {one["name"]: one for one in await page.context.cookies()}
+    assert cookies["weir_session"]["httpOnly"]
+    status, out, err = await client.weir.command("users", "list")
+    assert status == 0, err
+    assert "boss" in out
