@@ -45,7 +45,7 @@ def create_app(
     app.add_routes(AccountsControl(world, pusher, post).routes())
     app.add_routes(followers.routes())
     app.add_routes(PlatformControl(world, crowds).routes())
-    app.add_routes([*phone_routes(), web.get("/livez", _alive)])
+    app.add_routes([*phone_routes(world.shelf), web.get("/livez", _alive)])
 
     async def run(_app: web.Application) -> AsyncIterator[None]:
         await pusher.start()

@@ -7,6 +7,8 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from sandbox.uploads import Shelf
+
 _FOLDER = Path(__file__).parent / "phone"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEADERS = {
@@ -20,13 +22,14 @@ _HEADERS = {
 }
 
 
-def phone_routes() -> list[web.RouteDef]:
+def phone_routes(shelf: Shelf) -> list[web.RouteDef]:
     files = [web.get(f"/sandbox/{path.name}", _file(path)) for path in sorted(_FOLDER.iterdir())]
     return [
         web.get("/sandbox", _to_page),
         web.get("/sandbox/", _file(_FOLDER / "index.html")),
         *files,
         web.get("/sandbox/picture.png", _picture),
+        web.get("/sandbox/media/{media_id}", _uploaded(shelf)),
     ]
 
 
@@ -39,6 +42,18 @@ def _file(path: Path) -> Handler:
 
     async def handle(_request: web.Request) -> web.Response:
         return web.Response(body=body, content_type=_TYPES[path.suffix], charset="utf-8", headers=_HEADERS)
+
+    return handle
+
+
+def _uploaded(shelf: Shelf) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        """An uploaded file, as the phone shows it. It stays to be seen after its id has expired, as on a phone."""
+        file = shelf.get(request.match_info["media_id"])
+        if file is None:
+            raise web.HTTPNotFound(reason="no file was uploaded under this id, or the sandbox has started anew since")
+        headers = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
+        return web.Response(body=file.content, content_type=file.content_type, headers=headers)
 
     return handle
 

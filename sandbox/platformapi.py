@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
+from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
@@ -15,10 +16,13 @@ from sandbox.followers import Follower
 from sandbox.jsontext import NotJsonError, read_json_object
 from sandbox.quotas import FORCE_REFRESH
 from sandbox.tokens import looks_like_a_token
+from sandbox.uploads import MAX_BODY, File, check, read_form, sniff
 from sandbox.world import World
 
 TYPING_AFTER_CONTACT = 30  # seconds since either side last wrote
 TYPING_LASTS = 15  # seconds
+
+MOST = 1024 * 1024
 
 Answer = dict[str, Any]
 OK: Answer = {"errcode": 0, "errmsg": "ok"}
@@ -31,6 +35,7 @@ class Call(msgspec.Struct):
     query: Mapping[str, str]
     raw: bytes
     remote: str | None
+    content_type: str = ""
 
     def body(self) -> dict[str, Any]:
         """The JSON object sent. Raises ApiError 47001 when it is not one."""
@@ -41,8 +46,9 @@ class Api(msgspec.Struct, frozen=True):
     name: str  # as quotas and faults name it
     path: str
     method: Literal["GET", "POST"]
-    run: Callable[[Call], Answer]
+    run: Callable[[Call], Answer | File]
     by_secret: bool = False  # authenticated by appid and secret instead of a token
+    most: int = MOST  # bytes of the body
 
 
 class PlatformApi:
@@ -55,6 +61,8 @@ class PlatformApi:
             Api("stable_token", "/cgi-bin/stable_token", "POST", self._stable_token, by_secret=True),
             Api("custom/send", "/cgi-bin/message/custom/send", "POST", self._send),
             Api("custom/typing", "/cgi-bin/message/custom/typing", "POST", self._typing),
+            Api("media/upload", "/cgi-bin/media/upload", "POST", self._upload, most=MAX_BODY),
+            Api("media/get", "/cgi-bin/media/get", "GET", self._media),
             Api("user/info", "/cgi-bin/user/info", "GET", self._user_info),
             Api("getcallbackip", "/cgi-bin/getcallbackip", "GET", self._callback_ip),
             Api("clear_quota", "/cgi-bin/clear_quota", "POST", self._clear_quota),
@@ -71,7 +79,10 @@ class PlatformApi:
         return handle
 
     async def _serve(self, request: web.Request, api: Api) -> web.StreamResponse:
-        raw = await request.read()
+        try:
+            raw = await request.clone(client_max_size=api.most).read()
+        except web.HTTPRequestEntityTooLarge:
+            return _json(ApiError(45001 if api.name == "media/upload" else 47001).answer())
         try:
             account = self._caller(request, api, raw)
         except ApiError as error:
@@ -81,10 +92,14 @@ class PlatformApi:
             await asyncio.sleep(latency)
         if dice.cut_before(api.name):
             return _cut(request)
-        answer = self._run(api, Call(account, request.query, raw, request.remote), dice)
-        return _cut(request) if dice.cut_after(api.name) else _json(answer)
+        answer = self._run(
+            api, Call(account, request.query, raw, request.remote, request.headers.get("Content-Type", "")), dice
+        )
+        return (
+            _cut(request) if dice.cut_after(api.name) else _json(answer) if isinstance(answer, dict) else _file(answer)
+        )
 
-    def _run(self, api: Api, call: Call, dice: Dice) -> Answer:
+    def _run(self, api: Api, call: Call, dice: Dice) -> Answer | File:
         account, now = call.account, self._world.clock.now()
         counters = account.counters
         counters.api_calls[api.name] = counters.api_calls.get(api.name, 0) + 1
@@ -187,6 +202,27 @@ class PlatformApi:
         self._world.wake((follower.openid,))
         return OK
 
+    def _upload(self, call: Call) -> Answer:
+        account, now = call.account, self._world.clock.now()
+        if not account.config.may_send:
+            raise ApiError(48001)
+        kind = call.query.get("type", "")
+        filename, content = read_form(call.raw, call.content_type, "media")
+        content_type = check(kind, content)
+        media_id = account.new_media(kind, now)
+        self._world.shelf.put(media_id, File(content, content_type, filename))
+        # As on the platform, a thumb's id comes under another name.
+        return {"type": kind, "thumb_media_id" if kind == "thumb" else "media_id": media_id, "created_at": int(now)}
+
+    def _media(self, call: Call) -> Answer | File:
+        media_id = call.query.get("media_id", "")
+        file = self._world.shelf.get(media_id)
+        if file is None or not call.account.has_media(media_id, self._world.clock.now()):
+            raise ApiError(40007)
+        if sniff(file.content) == "video/mp4":  # a video is not handed out itself
+            return {"video_url": f"{self._world.base_url}/sandbox/media/{media_id}"}
+        return file
+
     def _user_info(self, call: Call) -> Answer:
         if not call.account.config.may_send:
             raise ApiError(48001)
@@ -238,6 +274,15 @@ def _json_object(raw: bytes) -> dict[str, Any]:
 
 def _json(answer: Answer) -> web.Response:
     return web.Response(body=msgspec.json.encode(answer), headers={"Content-Type": "application/json; encoding=utf-8"})
+
+
+def _file(file: File) -> web.Response:
+    shown = quote(file.filename, safe="")
+    return web.Response(
+        body=file.content,
+        content_type=file.content_type,
+        headers={"Content-Disposition": f"attachment; filename*=UTF-8''{shown}", "X-Content-Type-Options": "nosniff"},
+    )
 
 
 def _cut(request: web.Request) -> web.StreamResponse:

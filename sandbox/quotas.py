@@ -28,6 +28,8 @@ DEFAULTS = {
     FORCE_REFRESH: Quota(daily=FORCED_REFRESHES_A_DAY),
     "custom/send": Quota(daily=500_000),
     "custom/typing": Quota(),
+    "media/upload": Quota(daily=100_000),
+    "media/get": Quota(daily=200_000),
     "user/info": Quota(daily=5_000_000),
     "getcallbackip": Quota(),
     "clear_quota": Quota(),

@@ -15,6 +15,7 @@ from sandbox.clock import Clock
 from sandbox.errors import ControlError
 from sandbox.faults import FaultBook
 from sandbox.followers import Entry, Follower
+from sandbox.uploads import Shelf
 
 # MsgIds of the platform are 64-bit and grow. Starting from the clock keeps them growing over a restart without a
 # state file, and above 2**53, so that a receiver which puts them through a float is found out.
@@ -40,6 +41,7 @@ class World:
         self.faults = FaultBook()
         self.accounts: dict[str, Account] = {}
         self.followers: dict[str, Follower] = {}
+        self.shelf = Shelf()
         self.closing = asyncio.Event()
         self.dirty = False  # whether something has changed since the last snapshot
         self.dice = random.Random()

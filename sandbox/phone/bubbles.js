@@ -106,6 +106,18 @@ function card(parts) {
   return made;
 }
 
+function picture(entry) {
+  const made = card({ cover: "图片", foot: media(entry) });
+  // What the follower sent themselves was never uploaded; of an upload from before a restart only the id is left.
+  if (entry.via === "self" || !entry.media_id) return made;
+  const shown = element("img", "picture");
+  shown.alt = "图片";
+  shown.dataset.testid = "picture";
+  shown.addEventListener("load", () => made.replaceChildren(shown));
+  shown.src = `/sandbox/media/${encodeURIComponent(entry.media_id)}`;
+  return made;
+}
+
 function articles(entry) {
   const made = element("div", "bubble card");
   entry.articles.forEach((article, index) => {
@@ -150,7 +162,7 @@ const BODIES = {
   voice,
   msgmenu: choices,
   news: articles,
-  image: (e) => card({ cover: "图片", foot: media(e) }),
+  image: picture,
   video: (e) => card({ cover: "▶ 视频", look: "dark", head: e.title, text: e.description, foot: media(e) }),
   shortvideo: (e) => card({ cover: "▶ 小视频", look: "dark", foot: media(e) }),
   music: (e) => card({ head: `♪ ${e.title}`, text: e.description, foot: e.musicurl }),
