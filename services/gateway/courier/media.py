@@ -117,7 +117,7 @@ class MediaStore:
         sha256: str,
         by: str,
     ) -> tuple[Row, bool]:
-        """Keep a file under a name, in place of one that has it; and whether it is another than before.
+        """Keep a file under a name, in place of one that has it; and whether it is a new one.
 
         The same file again changes nothing, so that its id stays. Raises ``LibraryFull``.
         """
@@ -216,7 +216,7 @@ class MediaStore:
         return row
 
     async def uploaded(self, row: Row, media_id: str) -> bool:
-        """Note the file's new id and end the lease. False when the file was replaced meanwhile: the id is of the old."""
+        """Note the file's new id and end the lease. False when the file was replaced meanwhile."""
         now = self._clock()
         ids = [media_id, *(row.get("ids") or [])][:OLD_IDS]
         change = {
