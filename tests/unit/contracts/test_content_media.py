@@ -11,8 +11,8 @@ def test_a_name_gets_its_id_and_content_without_one_stays() -> None:
     assert media_names(Image(media="map")) == {"map": "image"}
     assert media_names(Music(thumb_media="cover")) == {"cover": "thumb"}
     assert with_media(Image(media="map"), lambda name, kind: f"{kind}:{name}") == Image("image:map")
-    assert with_media(Image(media="map"), lambda name, kind: None) is None
-    assert with_media(text := Text("hi"), lambda name, kind: None) is text
+    assert with_media(Image(media="map"), lambda *_: None) is None
+    assert with_media(text := Text("hi"), lambda *_: None) is text
 
 
 def test_exactly_one_of_id_and_name_is_given() -> None:
