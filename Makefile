@@ -18,7 +18,7 @@ test: ## Run every test, on a real RabbitMQ, a real MongoDB and a real browser
 	@scripts/bootstrap.sh dev local
 	@scripts/browser.sh
 	@$(PY) -m weir.local.find
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: ## Check style, types and the direction of imports
 	@scripts/bootstrap.sh dev local

@@ -43,6 +43,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=_positive, default=8, help="length of each load (8)")
     parser.add_argument("--repeat", type=_positive, default=1, help="measure everything N times; medians count")
+    parser.add_argument("--rules", type=_positive, default=1, help="how many rules Weir has published (1)")
     parser.add_argument("--only", type=_names, default=["aiohttp", "werobot", "weir"], metavar="NAME,...")
     parser.add_argument(
         "--json",
@@ -82,14 +83,14 @@ def _run(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         starters = dict(systems.PEERS)
         if results.WEIR in wanted:
-            starters[results.WEIR] = stack.enter_context(weir_run.temporary_home()).up
+            starters[results.WEIR] = stack.enter_context(weir_run.temporary_home(options.rules)).up
         for repeat in range(1, options.repeat + 1):
             for connections in options.connections:
                 measurements += [
                     measure(name, starters[name], connections=connections, seconds=options.seconds, repeat=repeat)
                     for name in wanted
                 ]
-    settings = {"connections": options.connections, "seconds": options.seconds, "repeat": options.repeat}
+    settings = {name: getattr(options, name) for name in ("connections", "seconds", "repeat", "rules")}
     if options.json:
         _write(options.json, results.as_json(machine.describe(), settings, measurements))
     if options.json != "-":

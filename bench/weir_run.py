@@ -32,14 +32,15 @@ _KNOWN_WITHIN = 30
 class Home:
     """A home for `weir up` that lasts for the whole run, so that the store grows from load to load."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, rules: int) -> None:
         self._directory = directory
+        self._rules = rules
         self._has_account = False
 
     @contextlib.contextmanager
     def up(self) -> Iterator[Running]:
         """A running Weir that knows the account."""
-        _write_rules(self._directory)
+        _write_rules(self._directory, self._rules)
         port = _free_port()
         module = ["weir", "up", "--port", str(port), "--data-dir", str(self._directory)]
         started = servers.started(module, ready="Weir is ready at", within=_READY_WITHIN, environment=_environment())
@@ -52,13 +53,13 @@ class Home:
 
 
 @contextlib.contextmanager
-def temporary_home() -> Iterator[Home]:
+def temporary_home(rules: int = 1) -> Iterator[Home]:
     """A new home, removed afterwards. It lies beside the code, not in a /tmp that might be memory."""
     parent = servers.ROOT / ".cache"
     parent.mkdir(exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="bench-", dir=parent))
     try:
-        yield Home(directory)
+        yield Home(directory, rules)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -107,8 +108,8 @@ def _wait_until_known(port: int) -> None:
     raise servers.StartError(f"Weir does not know its account `{account.NAME}` after {_KNOWN_WITHIN} s: {answer}")
 
 
-def _write_rules(directory: Path) -> None:
-    """One rule that answers all texts of the load. JSON is YAML too."""
+def _write_rules(directory: Path, count: int) -> None:
+    """The rule that answers all texts of the load, behind others that answer none of them. JSON is YAML too."""
     rule = {
         "id": "hello",
         "when": {"text": {"exact": list(account.TEXTS)}},
@@ -117,8 +118,27 @@ def _write_rules(directory: Path) -> None:
     rules = directory / "rules"
     rules.mkdir(exist_ok=True)
     (rules / f"{account.NAME}.yaml").write_text(
-        json.dumps({"version": 1, "rules": [rule]}, ensure_ascii=False, indent=2), encoding="utf-8"
+        json.dumps({"version": 2, "rules": [*_others(count - 1), rule]}, ensure_ascii=False, indent=2), encoding="utf-8"
     )
+
+
+def _others(count: int) -> list[dict[str, Any]]:
+    """Rules with keywords of each kind that the load's texts do not have."""
+    return [
+        {
+            "id": f"other{number}",
+            "when": {
+                "text": {
+                    "exact": [f"无关{number}"],
+                    "prefix": [f"活动{number}号"],
+                    "contains": [f"编号{number}的商品", f"sku-{number}-"],
+                    "regex": [f"订单{number}\\d+"],
+                }
+            },
+            "reply": {"type": "text", "content": "x"},
+        }
+        for number in range(count)
+    ]
 
 
 def _run_file(directory: Path) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hmac
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
 from chassis import logs, metrics
+from contracts.errors import Unavailable
+from contracts.roles import ADMIN, Principal
 
 log = logs.get(__name__)
 
@@ -28,15 +30,17 @@ thousand connections that came at once under load some waited for seconds."""
 class Problem(Exception):
     """An error for a caller of an API, as RFC 9457 has it: ``code`` is stable, ``detail`` says what to do."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str, more: Mapping[str, Any] | None = None) -> None:
+        """``more`` are further members of the problem, such as everything that is wrong with a rule set."""
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
+        self.more = more
 
 
-def problem(status: int, code: str, detail: str) -> web.Response:
-    body = msgspec.json.encode({"type": "about:blank", "status": status, "code": code, "detail": detail})
+def problem(status: int, code: str, detail: str, more: Mapping[str, Any] | None = None) -> web.Response:
+    body = to_json({"type": "about:blank", "status": status, "code": code, "detail": detail, **(more or {})})
     return web.Response(status=status, body=body, content_type="application/problem+json")
 
 
@@ -64,7 +68,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         response = await handler(request)
     except Problem as error:
-        response = problem(error.status, error.code, error.detail)
+        response = problem(error.status, error.code, error.detail, error.more)
     except web.HTTPException as error:
         code = (error.reason or "error").lower().replace(" ", "_")
         response = problem(error.status, code, error.reason or "")
@@ -76,21 +80,48 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
-def require_token(token: str) -> Any:
-    """Middleware: everything under /api/ needs ``Authorization: Bearer <token>``. With no token set nothing passes."""
+WHO = web.RequestKey("who", Principal)
+"""The caller, once it is known."""
+
+
+class Identity(Protocol):
+    """Who finds out who asks, beyond the installation's own token."""
+
+    async def find(self, request: web.Request) -> Principal | None: ...
+
+
+def require_caller(token: str, identity: Identity | None = None) -> Any:
+    """Middleware: everything under /api/ needs a caller, who then stands in ``request[WHO]``.
+
+    The bearer ``token`` is the installation's own and may do everything; with none set it lets nobody in. Others are
+    found by ``identity``. A handler with the attribute ``public`` does without.
+    """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith("/api/"):
+        if request.path.startswith("/api/") and not getattr(request.match_info.handler, "public", False):
             scheme, _, given_text = request.headers.get("Authorization", "").partition(" ")
             given = given_text.strip().encode("utf-8", "replace")  # headers may hold bytes that are no text
-            if not token or scheme.lower() != "bearer" or not hmac.compare_digest(given, token.encode()):
-                response = problem(401, "unauthorized", "send the admin token as: Authorization: Bearer <token>")
-                response.headers["WWW-Authenticate"] = 'Bearer realm="weir"'
-                return response
+            if token and scheme.lower() == "bearer" and hmac.compare_digest(given, token.encode()):
+                request[WHO] = ADMIN
+            else:
+                try:
+                    who = await identity.find(request) if identity else None
+                except Unavailable:
+                    return problem(503, "store_unavailable", "the store does not answer right now; try again soon")
+                if who is None:
+                    return _unauthorized(signing_in=identity is not None)
+                request[WHO] = who
         return await handler(request)
 
     return check
+
+
+def _unauthorized(*, signing_in: bool) -> web.Response:
+    how = "send a token as: Authorization: Bearer <token>" + (", or sign in at /api/session" if signing_in else "")
+    response = problem(401, "unauthorized", how)
+    response.headers["WWW-Authenticate"] = 'Bearer realm="weir"'
+    return response
 
 
 class Health:
@@ -115,9 +146,9 @@ class Health:
         return web.Response(body=metrics.exposition(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-def application(health: Health, *, token: str = "") -> web.Application:
+def application(health: Health, *, token: str = "", identity: Identity | None = None) -> web.Application:
     """An application with the probes; a service adds its routes."""
-    app = web.Application(middlewares=[problems, require_token(token)], client_max_size=64 * 1024)
+    app = web.Application(middlewares=[problems, require_caller(token, identity)], client_max_size=64 * 1024)
     app.add_routes(
         [web.get("/livez", health.livez), web.get("/readyz", health.readyz), web.get("/metrics", health.metrics)]
     )

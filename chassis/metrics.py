@@ -79,6 +79,11 @@ decisions = Counter(
     ["matcher"],
 )
 handovers = Counter("weir_handovers_total", "Questions handed over to a person, by reason.", ["reason"])
+faq_answers = Counter(
+    "weir_faq_answers_total",
+    "Questions that came near to one of the FAQ: answered, or handed_over with the nearest ones.",
+    ["result"],
+)
 match_seconds = Histogram(
     "weir_autoreply_match_duration_seconds",
     "Time to decide about one batch of events.",
@@ -86,7 +91,15 @@ match_seconds = Histogram(
 )
 rules_loaded = Gauge("weir_autoreply_rules_loaded", "Rules in force, over all accounts.")
 rules_reload_timestamp = Gauge("weir_autoreply_rules_reload_timestamp_seconds", "When rules last changed.")
-rules_refused = Gauge("weir_autoreply_rules_refused", "Rule files that are refused right now; the old rules stay.")
+rules_refused = Gauge(
+    "weir_autoreply_rules_refused", "Accounts whose live version cannot be compiled here; the rules before it stay."
+)
+rule_files_refused = Gauge(
+    "weir_autoreply_rule_files_refused", "Rule files that are refused right now; the old rules stay."
+)
+rules_published = Counter(
+    "weir_rules_published_total", "Changes of what is live made by this process: published, rolled_back.", ["change"]
+)
 
 # -- courier --
 api_requests = Counter(
@@ -116,6 +129,13 @@ token_expires = Gauge("weir_access_token_expires_timestamp_seconds", "When the s
 # -- agent --
 conversations = Gauge("weir_conversations", "Conversations by state: waiting, assigned.", ["state"])
 
+llm_requests = Counter(
+    "weir_llm_requests_total",
+    "Drafts asked for: ok, cap, throttled, refused, timeout, unreachable, error, garbage, uncounted.",
+    ["result"],
+)
+llm_tokens = Counter("weir_llm_tokens_total", "Tokens used by drafts; a call of unknown outcome counts in full.")
+
 # -- history --
 stored = Counter("weir_history_stored_total", "Documents written: new, duplicate.", ["result"])
 store_batch = Histogram("weir_history_batch_documents", "Documents in one write.", buckets=(1, 4, 16, 64, 256, 1024))
@@ -125,6 +145,13 @@ store_seconds = Histogram(
     ["command", "result"],
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+
+incident_recipients = Counter(
+    "weir_incident_recipients_total",
+    "Recipients of corrections by what became of them: released, sent, failed, unknown, skipped.",
+    ["result"],
+)
+incidents_open = Gauge("weir_incidents_open", "Incidents whose finding or correction is under way, paused ones too.")
 
 # -- common --
 http_requests = Counter(

@@ -50,7 +50,17 @@ class Settings:
         "seconds without the broker's confirm before the journal takes over", 1.0, low=0.05, high=3.0
     )
     history_url: str = _setting("address of the history service, for the courier", "http://127.0.0.1:8083")
+    llm_url: str = _setting(
+        "OpenAI-compatible endpoint that drafts answers, as https://host/v1; none means no drafts", ""
+    )
+    llm_key: str = _setting("bearer key for that endpoint", "", secret=True)
+    llm_model: str = _setting("name of the model to ask for", "")
+    llm_timeout: float = _setting("seconds that a draft may take", 15.0, low=0.1, high=120)
+    llm_daily_tokens: int = _setting("tokens that drafts may use in a day (UTC), over all processes", 200_000, low=0)
+    llm_autosend: bool = _setting("send a draft by itself while no person has taken the question", False)
     edge_history_url: str = _setting("where the local runner's edge finds the history service", "")
+    edge_autoreply_url: str = _setting("where the local runner's edge finds autoreply, which serves the rules", "")
+    edge_agent_url: str = _setting("where the local runner's edge finds the agent service", "")
     edge_courier_url: str = _setting("where the local runner's edge finds the courier", "")
     edge_sandbox_url: str = _setting("where the local runner's edge finds the sandbox", "")
 
@@ -67,6 +77,10 @@ class Settings:
             raise SettingsError(
                 f"WEIR_ADMIN_TOKEN has {len(self.admin_token)} characters; it must have {MIN_TOKEN} or more"
             )
+        if self.llm_url and self.llm_url.partition("://")[0] not in ("http", "https"):
+            raise SettingsError("WEIR_LLM_URL must start with http:// or https://")
+        if self.llm_url and not self.llm_model:
+            raise SettingsError("WEIR_LLM_URL is set and WEIR_LLM_MODEL is not; name the model to ask for")
         for name, schemes in (("amqp_url", ("amqp", "amqps")), ("mongodb_url", ("mongodb", "mongodb+srv"))):
             variable, url = f"{PREFIX}{name.upper()}", getattr(self, name)
             if url.partition("://")[0] not in schemes:

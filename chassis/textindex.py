@@ -82,9 +82,8 @@ class TextIndex:
 
     def find(self, text: str) -> list[Hit]:
         """Everything that is in the text. One owner may be there several times."""
-        key = self.key(text)
-        if not key:
-            return []
+        folded = normalise(text)
+        key = without_punctuation(folded) if self._strip else folded
         hits = list(self._exact.get(key, ()))
         if self._automaton is not None:
             for end, (length, found) in self._automaton.iter(key):
@@ -93,9 +92,8 @@ class TextIndex:
                         hits.append(hit)
         if self._sets:
             # Patterns see punctuation: they are written with it.
-            folded = normalise(text)
             for together, found in self._sets:
-                for index in together.Match(folded):
+                for index in together.Match(folded) or ():  # None when there is no match
                     hits += found[index]
         return hits
 
@@ -134,10 +132,12 @@ def _sets(regexes: Mapping[str, list[Hit]]) -> list[tuple[Any, list[list[Hit]]]]
     for start in range(0, len(patterns), SET_SIZE):
         together = re2.Set.SearchSet(_OPTIONS)
         for pattern in patterns[start : start + SET_SIZE]:
+            if len(pattern) > MAX_PATTERN:
+                compiled(pattern)  # says what is wrong
             try:
                 together.Add(pattern)
             except (re2.error, UnicodeEncodeError):
-                compiled(pattern)  # says what is wrong
+                compiled(pattern)
                 raise
         together.Compile()
         sets.append((together, [regexes[pattern] for pattern in patterns[start : start + SET_SIZE]]))

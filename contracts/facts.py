@@ -24,6 +24,7 @@ CONVERSATION_OPENED = "weir.conversation.opened"
 CONVERSATION_ASSIGNED = "weir.conversation.assigned"
 CONVERSATION_CLOSED = "weir.conversation.closed"
 ACTIVITY_STARTED = "weir.activity.started"
+RULES_PUBLISHED = "weir.rules.published"
 
 SEND_CLASSES = ("urgent", "reply", "bulk")
 """Classes of ``send`` commands, each with its own queue: people, late replies, campaigns."""
@@ -37,6 +38,8 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     campaign: str = ""
     agent: str = ""
     note: str = ""
+    incident: str = ""
+    """The incident whose correction it is."""
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
@@ -160,3 +163,13 @@ class Conversation(msgspec.Struct, frozen=True, omit_defaults=True):
     priority: int = 0
     reason: str = ""
     agent: str = ""
+
+
+class RulesPublished(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Another version of an account's rules is live: a new one, or an older one that was brought back."""
+
+    version: int
+    previous: int = 0
+    by: str = ""
+    note: str = ""
+    rolled_back: bool = False

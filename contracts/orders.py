@@ -17,6 +17,10 @@ HANDOVER = "weir.handover"
 """Type of the command ``handover``."""
 HANDOVER_KEY = "handover"
 
+FORGET = "weir.forget"
+"""Type of the command ``forget``: to delete what is kept of a follower whose data must go."""
+FORGET_KEY = "forget"
+
 
 def send_decision(decision: Decision, now: datetime) -> Event:
     """The command to send what was decided through the API, for when no open connection waits for it any more.
@@ -89,4 +93,17 @@ def handover(asked: Event, order: Handover) -> Event:
         lane="signal",
         cause=asked.id,
         data=raw(order),
+    )
+
+
+def forget(account: str, openid: str, now: datetime) -> Event:
+    """The command to forget a follower. It is on no exchange that is recorded: the openid must not outlive it."""
+    return Event(
+        id=f"{account}|{openid}|forget|{now.isoformat()}",
+        source=f"/accounts/{account}",
+        type=FORGET,
+        subject=openid,
+        time=now,
+        account=account,
+        lane="signal",
     )

@@ -53,6 +53,8 @@ AUTOREPLY_QUESTION = Queue("autoreply.question", EVENTS, ("question.#",))
 AUTOREPLY_ENTRY = Queue("autoreply.entry", EVENTS, ("entry.#",))
 AGENT_DESK = Queue("agent.desk", EVENTS, ("desk.#",))
 AGENT_HANDOVER = Queue("agent.handover", COMMANDS, ("handover",))
+AGENT_FORGET = Queue("agent.forget", COMMANDS, ("forget",))
+AUTOREPLY_FORGET = Queue("autoreply.forget", COMMANDS, ("forget",))
 HISTORY = Queue("history", EVENTS, ("#",))
 COURIER_URGENT = Queue("courier.urgent", COMMANDS, ("send.urgent",))
 COURIER_REPLY = Queue("courier.reply", COMMANDS, ("send.reply",))
@@ -63,6 +65,8 @@ QUEUES: tuple[Queue, ...] = (
     AUTOREPLY_ENTRY,
     AGENT_DESK,
     AGENT_HANDOVER,
+    AGENT_FORGET,
+    AUTOREPLY_FORGET,
     HISTORY,
     COURIER_URGENT,
     COURIER_REPLY,

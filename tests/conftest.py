@@ -30,11 +30,21 @@ Server = TypeVar("Server", RabbitServer, MongoServer)
 _SERVER_FIXTURES = {"rabbit", "mongod", "amqp_url", "mongo_url", "mongo_db", "own_rabbit", "own_mongod"}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the servers, so that `-m "not integration"` is quick without a list to keep."""
+    """Mark what needs the servers, so that `-m "not integration"` is quick without a list to keep.
+
+    Two workers share the tests (`make test`): one drives the whole Weir in its order, the other has the servers, and
+    whoever is done first takes the rest. More of them at a time would only wait for each other on two cores.
+    """
     for item in items:
-        if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        if item.path.parent.name == "e2e":
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+        elif _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.path.parent.name == "integration":
             item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.xdist_group("servers"))
+        else:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -14,8 +14,11 @@ USAGE = """\
 usage: weir <command> [options]
 
   up         run everything on this machine: RabbitMQ, MongoDB, all services, the sandbox
+  users      people who sign in: list, add, roles, passwd, disable, enable
+  tokens     tokens with which programs use the API: create, list, revoke
   accounts   the Official Accounts that Weir answers for: list, add, remove, check
-  rules      rule files: lint
+  rules      what the machine answers: lint, publish, export, diff, versions, rollback, try, replay
+  incidents  who got a wrong answer, and their correction: open, show, correct, pause
   redrive    send dead letters round again: list, show, requeue
   export     the message history as JSON Lines
 
@@ -64,10 +67,28 @@ def _accounts(argv: Sequence[str]) -> int:
     return asyncio.run(run(argv))
 
 
+def _users(argv: Sequence[str]) -> int:
+    from weir.users import main as run
+
+    return asyncio.run(run(argv))
+
+
+def _tokens(argv: Sequence[str]) -> int:
+    from weir.tokens import main as run
+
+    return asyncio.run(run(argv))
+
+
 def _rules(argv: Sequence[str]) -> int:
     from weir.rules import main as run
 
     return run(argv)
+
+
+def _incidents(argv: Sequence[str]) -> int:
+    from weir.incidents import main as run
+
+    return asyncio.run(run(argv))
 
 
 def _redrive(argv: Sequence[str]) -> int:
@@ -86,7 +107,10 @@ def _export(argv: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "up": _up,
     "accounts": _accounts,
+    "users": _users,
+    "tokens": _tokens,
     "rules": _rules,
+    "incidents": _incidents,
     "redrive": _redrive,
     "export": _export,
 }

@@ -16,6 +16,7 @@ from chassis.http import problem
 from chassis.lifecycle import Process, run
 from chassis.settings import Settings
 from services.gateway.app import build as build_gateway
+from weir.openapi import document
 
 log = logs.get(__name__)
 
@@ -23,7 +24,22 @@ log = logs.get(__name__)
 HOP = frozenset(
     ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding")
 ) | {"upgrade", "host", "content-length"}
-CSP = "default-src 'none'; style-src 'self' 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+AGENT = tuple(f"/api/{name}" for name in ("session", "sessions", "setup", "users", "tokens", "audit", "conversations"))
+"""What the agent service answers."""
+CSP = (
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+PAGES = {
+    "/": ("home.html", "text/html"),
+    "/setup": ("setup.html", "text/html"),
+    "/setup.js": ("setup.js", "text/javascript"),
+}
+"""What is served here itself: by path its file and type."""
+
+
+def _read(name: str) -> bytes:
+    return files("weir").joinpath(name).read_bytes()
 
 
 class Edge:
@@ -32,17 +48,19 @@ class Edge:
     def __init__(self, targets: dict[str, str]) -> None:
         self._targets = targets
         self._session: aiohttp.ClientSession | None = None
-        self._home = files("weir").joinpath("home.html").read_bytes()
+        self._pages = {path: (_read(name), kind) for path, (name, kind) in PAGES.items()}
 
     async def close(self) -> None:
         if self._session:
             await self._session.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == "/":
-            return web.Response(
-                body=self._home, content_type="text/html", charset="utf-8", headers={"Content-Security-Policy": CSP}
-            )
+        if page := self._pages.get(request.path):
+            body, kind = page
+            headers = {"Content-Security-Policy": CSP, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+            return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
+        if request.path == "/api/openapi.json":
+            return web.Response(body=document(), content_type="application/json")
         for prefix, target in self._targets.items():
             if target and (request.path == prefix or request.path.startswith(prefix + "/")):
                 return await self._forward(request, prefix, target)
@@ -54,6 +72,7 @@ class Edge:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=60)
             self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
+        # What a proxy before this one said of the scheme holds; of the host only what the browser itself was told.
         headers["X-Forwarded-Host"] = request.host
         body = request.content if request.body_exists else None
         response: web.StreamResponse | None = None
@@ -83,6 +102,8 @@ class Edge:
 async def build(settings: Settings) -> Process:
     edge = Edge(
         {
+            **dict.fromkeys(AGENT, settings.edge_agent_url),
+            "/api/rules": settings.edge_autoreply_url,
             "/api/sends": settings.edge_courier_url,
             "/api": settings.edge_history_url,
             "/sandbox": settings.edge_sandbox_url,

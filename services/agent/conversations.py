@@ -236,6 +236,29 @@ class Conversations:
             )
         return found
 
+    async def keep_draft(self, name: str, cause: str, draft: Document) -> Document | None:
+        """Keep a draft with an open conversation, in place of an older question's; the conversation, or None."""
+        with timed("find_and_modify"):
+            found: Document | None = await self._collection.find_one_and_update(
+                {"_id": name, "open": True, "causes": cause, "draft.cause": {"$ne": cause}},
+                {"$set": {"draft": draft}, "$currentDate": {"changed": True}},
+                return_document=ReturnDocument.AFTER,
+            )
+        return found
+
+    async def draft_sent(self, name: str, cause: str) -> None:
+        """The draft of this question has been ordered to be sent."""
+        with timed("update"):
+            await self._collection.update_one(
+                {"_id": name, "draft.cause": cause},
+                {"$set": {"draft.sent": True}, "$currentDate": {"changed": True}},
+            )
+
+    async def forget(self, account: str, openid: str) -> None:
+        """Delete all conversations of a follower whose data must go."""
+        with timed("delete"):
+            await self._collection.delete_many({"account": account, "openid": openid})
+
     async def count(self, state: str) -> int:
         with timed("count"):
             counted: int = await self._collection.count_documents({"state": state}, maxTimeMS=MAX_LIST_MILLISECONDS)

@@ -23,12 +23,21 @@ class ConversationStore(Protocol):
 
     async def join(self, question: Question) -> Document | None: ...
 
+    async def forget(self, account: str, openid: str) -> None: ...
+
+
+class DraftMaker(Protocol):
+    """Who drafts answers for people, when anybody does."""
+
+    def offer(self, conversation: Document, question: Question) -> None: ...
+
 
 class Desk:
     """The handlers of ``agent.handover`` and ``agent.desk``. The same event twice leads to one question."""
 
-    def __init__(self, conversations: ConversationStore) -> None:
+    def __init__(self, conversations: ConversationStore, drafts: DraftMaker | None = None) -> None:
         self._conversations = conversations
+        self._drafts = drafts
 
     async def handover(self, event: Event) -> Sequence[Publication]:
         """A question is handed over: it opens the follower's conversation, or joins the one that is open."""
@@ -38,9 +47,17 @@ class Desk:
             order = data_as(event, Handover)
         except msgspec.DecodeError as error:
             raise Reject("bad_command", f"its data is no handover: {error}") from error
-        opened = await self._conversations.ask(Question(event.account, event.subject, event.cause, event.time, order))
+        question = Question(event.account, event.subject, event.cause, event.time, order)
+        opened = await self._conversations.ask(question)
+        if self._drafts:
+            self._drafts.offer(opened.conversation, question)
         # Told again by whoever handles it again: the one who opened it may not have lived to tell.
         return [told(facts.CONVERSATION_OPENED, opened.conversation, event.time)] if opened.new else []
+
+    async def forget(self, event: Event) -> Sequence[Publication]:
+        """A follower's data must go."""
+        await self._conversations.forget(event.account, event.subject)
+        return []
 
     async def desk(self, event: Event) -> Sequence[Publication]:
         """A follower in a conversation wrote or did something: it is the person's to answer.

@@ -83,15 +83,23 @@ class Facts:
         )
 
 
+def concerned(people: People, follower: Follower) -> bool:
+    """Whether a person may talk with this follower. What is known here is half a second old, so that it is looked up.
+
+    There are few of them: what is said in a conversation takes another lane, and does not come to the machine.
+    """
+    return people.waiting(*follower) or people.assigned(*follower)
+
+
 async def ask(memory: Remembering, people: People, undecided: list[Asked]) -> Facts:
     """Ask each collection that matters once. Raises ``Unavailable``."""
     followers = dict.fromkeys(asked.follower for asked in undecided)
     about = {asked.follower for asked in undecided if asked.rules and asked.rules.needs & OF_PROFILE}
-    waiting = [follower for follower in followers if people.waiting(*follower)]
+    doubtful = [follower for follower in followers if concerned(people, follower)]
     turns, profiles, taken = await asyncio.gather(
         memory.turns(followers),
         memory.profiles(about) if about else _nothing(),
-        people.taken(waiting) if waiting else _nobody(),
+        people.taken(doubtful) if doubtful else _nobody(),
     )
     strangers: dict[Follower, Event] = {}
     for asked in undecided:

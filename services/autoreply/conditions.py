@@ -201,14 +201,34 @@ class WorkingHours:
         before = self._of(at.date() - timedelta(days=1))
         return any(first > last and at.time() < last for first, last in before)
 
+    def opens(self, now: datetime) -> str:
+        """When they begin next, in words; empty when they do not within two weeks."""
+        at = now.astimezone(self._zone)
+        for later in range(15):
+            day = at.date() + timedelta(days=later)
+            begins = [first for first, _ in sorted(self._of(day)) if later or first > at.time()]
+            if begins:
+                return f"{DAYS[day.weekday()]} {day.isoformat()} {begins[0]:%H:%M}"
+        return ""
+
     def _of(self, day: date) -> tuple[Range, ...]:
         return self._dates[day] if day in self._dates else self._weekly.get(day.weekday(), ())
 
 
 def _hours(wanted: str, hours: Hours, zone: ZoneInfo) -> Check:
     working = WorkingHours(hours, zone)
-    no = No("hours", f"only {wanted} working hours")
-    return lambda _, known: None if working.inside(known.now) is (wanted == "inside") else no
+    closed = No("hours", "only outside working hours")
+
+    def check(_: Heard, known: Known) -> No | None:
+        inside = working.inside(known.now)
+        if inside is (wanted == "inside"):
+            return None
+        if inside:
+            return closed
+        opens = working.opens(known.now)
+        return No("hours", "outside its hours" + (f": opens {opens}" if opens else ""))
+
+    return check
 
 
 def _new(days: int) -> Check:

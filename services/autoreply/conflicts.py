@@ -1,78 +1,106 @@
-"""Keywords, menu keys and events that an earlier rule always takes: the later rule could never answer them. Pure."""
+"""Keywords, menu keys and events that an earlier rule always takes: the later rule could never answer them. Pure.
+
+A rule beats a later one where it takes the same and is narrowed by nothing that does not narrow the later one too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from contracts.text import CONTAINS, EXACT, PREFIX, REGEX
 from services.autoreply.fault import Fault, key_of
 from services.autoreply.format import Rule, RuleSetDocument
 
-_NARROW = ("time", "hours", "first_message", "new_days", "tags", "share", "kind", "key", "scene")
+_NARROWING = ("time", "hours", "first_message", "new_days", "tags", "share", "scene")
+
+Narrow = frozenset[tuple[str, object]]
 
 
-def _plain(rule: Rule) -> bool:
-    """Whether the rule takes all that has its keywords, and lets nothing go on."""
-    return not rule.goes_on and rule.limit is None and not any(getattr(rule.when, name) for name in _NARROW)
+class _Taker(NamedTuple):
+    """A rule that takes something and lets nothing go on."""
+
+    rule: str
+    priority: int
+    narrow: Narrow
+    prefix: bool = False
+
+
+class _Takers:
+    """Who takes what, in the order in which rules are asked."""
+
+    def __init__(self) -> None:
+        self._by_what: dict[object, list[_Taker]] = {}
+
+    def add(self, what: object, taker: _Taker) -> None:
+        self._by_what.setdefault(what, []).append(taker)
+
+    def before(self, what: object, narrow: Narrow, above: int | None = None, *, prefix: bool = True) -> str:
+        """The rule that always takes it ahead of one that is narrowed so; ``above`` which priority it must stand."""
+        for taker in self._by_what.get(what, ()):
+            fits = (prefix or not taker.prefix) and (above is None or taker.priority > above)
+            if fits and taker.narrow <= narrow:
+                return taker.rule
+        return ""
 
 
 def conflicts(document: RuleSetDocument) -> list[Fault]:
-    """Keywords, menu keys and follows that an earlier rule always takes."""
+    """Keywords, patterns, menu keys, events and kinds that an earlier rule always takes."""
     order = sorted(enumerate(document.rules), key=lambda item: (-item[1].priority, item[0]))
-    exact: dict[str, tuple[str, int]] = {}
-    inside: dict[str, tuple[str, int, bool]] = {}
+    exact, inside, others = _Takers(), _Takers(), _Takers()
     lengths: set[int] = set()
-    others: dict[tuple[str, str], str] = {}
     found: list[Fault] = []
 
-    def tell(index: int, rule: Rule, shown: str, by: str) -> None:
-        found.append(
-            Fault(
-                ("rules", index, "when"), rule.id, f"{shown!r} is already answered by rule {by!r}", "remove one of them"
-            )
-        )
-
-    def covered(key: str, above: int | None) -> str:
+    def covered(key: str, narrow: Narrow, above: int | None) -> str:
         for length in lengths:
             for start in range(len(key) - length + 1):
-                by = inside.get(key[start : start + length])
-                if by and (not by[2] or start == 0) and (above is None or by[1] > above):
-                    return by[0]
+                if by := inside.before(key[start : start + length], narrow, above, prefix=start == 0):
+                    return by
         return ""
 
     for index, rule in order:
-        text = rule.when.text
-        if text:
-            for matcher, words in ((EXACT, text.exact), (PREFIX, text.prefix), (CONTAINS, text.contains)):
-                for word in words:
-                    key = key_of(word, document)
-                    if not key:
-                        continue
-                    # An exact keyword goes before what only contains it, unless that rule has the higher priority.
-                    by = exact.get(key, ("", 0))[0] if matcher == EXACT else ""
-                    by = by or covered(key, rule.priority if matcher == EXACT else None)
-                    if by:
-                        if by != rule.id:
-                            tell(index, rule, word, by)
-                        continue
-                    if not _plain(rule):
-                        continue
-                    if matcher == EXACT:
-                        exact[key] = (rule.id, rule.priority)
-                    else:
-                        inside[key] = (rule.id, rule.priority, matcher == PREFIX)
-                        lengths.add(len(key))
+        stops = not rule.goes_on and rule.limit is None
+        narrow = _narrow(rule, "key", "kind") if rule.when.text else _narrow(rule)
+
+        def tell(shown: str, by: str, index: int = index, rule: Rule = rule) -> None:
+            if by != rule.id:
+                reason = f"{shown!r} is already answered by rule {by!r}"
+                found.append(Fault(("rules", index, "when"), rule.id, reason, "remove one of them"))
+
+        for matcher, word, key in _words(document, rule):
+            # An exact keyword goes before what only contains it, unless that rule has the higher priority.
+            by = exact.before(key, narrow) if matcher == EXACT else ""
+            by = by or covered(key, narrow, rule.priority if matcher == EXACT else None)
+            if by:
+                tell(word, by)
+            elif stops and matcher == EXACT:
+                exact.add(key, _Taker(rule.id, rule.priority, narrow))
+            elif stops:
+                inside.add(key, _Taker(rule.id, rule.priority, narrow, matcher == PREFIX))
+                lengths.add(len(key))
         for what, shown in _other_triggers(rule):
-            if by := others.get(what, ""):
-                if by != rule.id:
-                    tell(index, rule, shown, by)
-            elif _plain(rule) or (what[1] and not rule.goes_on and rule.limit is None and not _narrow_beyond_key(rule)):
-                others[what] = rule.id
+            # A rule for every key of an event takes each one.
+            if by := others.before(what, narrow) or others.before((what[0], ""), narrow):
+                tell(shown, by)
+            elif stops:
+                others.add(what, _Taker(rule.id, rule.priority, narrow))
     return found
 
 
-def _narrow_beyond_key(rule: Rule) -> bool:
-    return any(getattr(rule.when, name) for name in _NARROW if name != "key")
+def _narrow(rule: Rule, *more: str) -> Narrow:
+    return frozenset(
+        (name, value)
+        for name in (*_NARROWING, *more)
+        if (value := getattr(rule.when, name)) not in (None, "", (), False)
+    ) | ({("scene", False)} if rule.when.scene is False else frozenset())
+
+
+def _words(document: RuleSetDocument, rule: Rule) -> Iterable[tuple[str, str, str]]:
+    text = rule.when.text
+    for matcher, words in ((EXACT, text.exact), (PREFIX, text.prefix), (CONTAINS, text.contains)) if text else ():
+        for word in words:
+            if key := key_of(word, document):
+                yield matcher, word, key
 
 
 def _other_triggers(rule: Rule) -> Iterable[tuple[tuple[str, str], str]]:
@@ -86,5 +114,7 @@ def _other_triggers(rule: Rule) -> Iterable[tuple[tuple[str, str], str]]:
     if not when.text:
         for kind in when.kind:
             yield (f"kind {kind}", ""), kind
+    if when.near:
+        yield ("near", ""), "near"
     for pattern in when.text.regex if when.text else ():
         yield (REGEX, pattern), pattern

@@ -65,7 +65,10 @@ def verdict_of(asked: Asked, facts: Known) -> Verdict:
     """What the rules say about it."""
     assert asked.rules is not None
     outcome = decide(asked.rules, asked.inbound, facts)
-    return _verdict(outcome, asked.rules.version, wechat.said(asked.inbound))
+    version = asked.rules.version
+    parts = tuple(Part(answer.content, Because(rule=answer.rule, rules_version=version)) for answer in outcome.answers)
+    verdict = Verdict(outcome.matcher, outcome.rules, parts, note=outcome.note)
+    return _acting(verdict, outcome, version, wechat.said(asked.inbound)) if outcome.actions else verdict
 
 
 def needs_memory(asked: Asked, verdict: Verdict) -> bool:
@@ -107,30 +110,27 @@ def remember(turn: Turn, asked: Asked, verdict: Verdict) -> Turn:
     return changed if changed is turn else changed.decide(event.id, event.time, verdict)
 
 
-def _verdict(outcome: Outcome, version: str, text: str) -> Verdict:
-    parts = tuple(Part(answer.content, Because(rule=answer.rule, rules_version=version)) for answer in outcome.answers)
+def _acting(verdict: Verdict, outcome: Outcome, version: str, text: str) -> Verdict:
+    """The verdict with what else is to be done."""
     handover: Handover | None = None
-    added: dict[str, bool] = {}
+    tags: dict[str, bool] = {}
     activities: list[ActivityStarted] = []
     because = Because(rule=outcome.rules[-1] if outcome.rules else "", rules_version=version)
     for action in outcome.actions:
         match action:
             case HandOver():
                 candidates = tuple(Candidate(one.faq, one.question, one.answer, one.score) for one in action.candidates)
-                handover = Handover(action.skill, action.priority, action.reason, text, candidates)
+                # Of several rules in a row the most urgent one says who.
+                if handover is None or action.priority > handover.priority:
+                    handover = Handover(action.skill, action.priority, action.reason, text, candidates)
             case Tag():
-                added |= dict.fromkeys(action.remove, False) | dict.fromkeys(action.add, True)
+                tags |= dict.fromkeys(action.remove, False) | dict.fromkeys(action.add, True)
             case Activity():
                 activities.append(ActivityStarted(action.name, because))
-    tagged = Tagged(
-        tuple(tag for tag, on in added.items() if on), tuple(tag for tag, on in added.items() if not on), because
-    )
-    return Verdict(
-        outcome.matcher,
-        outcome.rules,
-        parts,
-        handover,
-        tagged if added else None,
-        tuple(activities),
-        outcome.note,
+    added, removed = (tuple(tag for tag, on in tags.items() if on is wanted) for wanted in (True, False))
+    return msgspec.structs.replace(
+        verdict,
+        handover=handover,
+        tagged=Tagged(added, removed, because) if tags else None,
+        activities=tuple(activities),
     )

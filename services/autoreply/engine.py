@@ -12,13 +12,15 @@ import msgspec
 
 from contracts import wechat
 from contracts.content import Content, Text, plain_text
-from services.autoreply.conditions import Heard, Known, No
+from services.autoreply.conditions import Heard, Known
+from services.autoreply.explain import Trace, explained
 from services.autoreply.format import MAX_REPLIES, HandoverTo
+from services.autoreply.looking import hear, look, wants_person
 from services.autoreply.near import nearest
 from services.autoreply.ruleset import Answering, Candidate, RuleSet
 from services.autoreply.templates import TemplateFault
 
-__all__ = ["Activity", "Answer", "FaqCandidate", "HandOver", "Known", "Outcome", "Tag", "decide", "hear"]
+__all__ = ["Activity", "Answer", "FaqCandidate", "HandOver", "Known", "Outcome", "Tag", "Trace", "decide", "hear"]
 
 MAX_TEXT_BYTES = 2048
 EVENT_REPLIES = 3
@@ -71,39 +73,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[Answer, ...] = ()
     actions: tuple[Action, ...] = ()
     note: str = ""
+    trace: tuple[Trace, ...] = ()
+    """Why each rule did or did not take it; only when it is asked for."""
 
 
-def hear(inbound: wechat.Inbound) -> Heard:
-    """What came, in the terms of the rules."""
-    match inbound:
-        case wechat.TextMessage():
-            return Heard(False, "text", inbound.content, inbound.biz_msg_menu_id)
-        case wechat.VoiceMessage():
-            return Heard(False, "voice", inbound.recognition or "")
-        case wechat.LocationMessage():
-            return Heard(False, "location", position=(inbound.location_x, inbound.location_y))
-        case wechat.LocationEvent():
-            return Heard(True, "location", position=(inbound.latitude, inbound.longitude))
-        case wechat.SubscribeEvent():
-            key = inbound.event_key or ""
-            return Heard(True, "subscribe", key=key.removeprefix("qrscene_"), scene=key.startswith("qrscene_"))
-        case wechat.HappenedEvent():
-            return Heard(True, inbound.event.lower(), key=inbound.event_key or "")
-        case wechat.Message():
-            return Heard(False, inbound.msg_type)
-        case wechat.Unknown():
-            fields = inbound.fields
-            if fields.get("MsgType") == "event":
-                return Heard(True, str(fields.get("Event") or "").lower(), key=str(fields.get("EventKey") or ""))
-            kind = str(fields.get("MsgType") or "")
-            return Heard(False, kind, str(fields.get("Content") or "") if kind == "text" else "")
-        case _:
-            return Heard(True, "")
-
-
-def decide(rules: RuleSet, inbound: wechat.Inbound, known: Known) -> Outcome:
-    """What is answered and done."""
+def decide(rules: RuleSet, inbound: wechat.Inbound, known: Known, *, explain: bool = False) -> Outcome:
+    """What is answered and done; with ``explain`` also why each rule took it or did not."""
     heard = hear(inbound)
+    outcome = _decided(rules, heard, known)
+    return msgspec.structs.replace(outcome, trace=tuple(explained(rules, heard, known))) if explain else outcome
+
+
+def _decided(rules: RuleSet, heard: Heard, known: Known) -> Outcome:
     if known.in_conversation:
         return Outcome(matcher="none", note="in a conversation with a person")
     if wants_person(rules, heard):
@@ -111,26 +92,6 @@ def decide(rules: RuleSet, inbound: wechat.Inbound, known: Known) -> Outcome:
         return _person(rules, heard, known, people.skill, people.priority, "asked_for_a_person", rules.person)
     taken, _ = look(rules, heard, known)
     return _carry_out(rules, taken, heard, known) if taken else _nobody(rules, heard, known)
-
-
-def wants_person(rules: RuleSet, heard: Heard) -> bool:
-    """Whether the follower asks for a person, which goes before all rules."""
-    return not heard.event and bool(heard.text) and rules.wants_person(heard.text)
-
-
-def look(rules: RuleSet, heard: Heard, known: Known) -> tuple[list[Candidate], dict[int, No]]:
-    """The rules that take it, in order, and those that were asked and refused, by number."""
-    taken: list[Candidate] = []
-    refused: dict[int, No] = {}
-    for candidate in rules.candidates(heard):
-        no = next((no for check in candidate.compiled.checks if (no := check(heard, known))), None)
-        if no:
-            refused[candidate.compiled.index] = no
-            continue
-        taken.append(candidate)
-        if not candidate.compiled.rule.goes_on:
-            break
-    return taken, refused
 
 
 def _carry_out(rules: RuleSet, taken: list[Candidate], heard: Heard, known: Known) -> Outcome:

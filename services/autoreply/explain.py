@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from contracts import wechat
 from services.autoreply.conditions import Heard, Known
-from services.autoreply.engine import hear, look, wants_person
+from services.autoreply.looking import look, wants_person
 from services.autoreply.ruleset import Compiled, RuleSet
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """``code`` is stable: took, behind, other, or that of the condition that did not hold."""
+    """``code`` is stable: took, behind (another rule), person (is asked for, before all rules), conversation (a person
+    talks with the follower), other (not meant for such a thing), or that of the condition that did not hold.
+    """
 
     rule: str
     took: bool
@@ -19,15 +20,16 @@ class Trace(msgspec.Struct, frozen=True):
     words: str
 
 
-def explain(rules: RuleSet, inbound: wechat.Inbound, known: Known) -> list[Trace]:
+def explained(rules: RuleSet, heard: Heard, known: Known) -> list[Trace]:
     """Of every rule, in the order of the rule set."""
-    heard = hear(inbound)
     taken, refused = look(rules, heard, known)
     by_index = {one.compiled.index: one for one in taken}
     asked = {one.compiled.index for one in rules.candidates(heard)}
-    behind = f"rule {taken[-1].compiled.rule.id!r} goes before it and stops" if taken else ""
-    if wants_person(rules, heard):
-        behind, by_index = "the follower asks for a person, which goes before all rules", {}
+    code, behind = "behind", f"rule {taken[-1].compiled.rule.id!r} goes before it and stops" if taken else ""
+    if known.in_conversation:
+        code, behind, by_index = "conversation", "a person talks with the follower; the machine is silent", {}
+    elif wants_person(rules, heard):
+        code, behind, by_index = "person", "the follower asks for a person, which goes before all rules", {}
     found: list[Trace] = []
     for one in rules.rules:
         name = one.rule.id
@@ -38,7 +40,7 @@ def explain(rules: RuleSet, inbound: wechat.Inbound, known: Known) -> list[Trace
         elif one.index in refused:
             found.append(Trace(name, False, refused[one.index].code, refused[one.index].words))
         elif one.index in asked:
-            found.append(Trace(name, False, "behind", behind))
+            found.append(Trace(name, False, code, behind))
         else:
             found.append(Trace(name, False, "other", _not_meant(one, heard)))
     return found

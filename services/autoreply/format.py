@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts.content import Content
+from services.autoreply.faq import DEFAULT_THRESHOLD
 
 FORMATS = (1, 2)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -189,4 +190,4 @@ class RuleSetDocument(_Strict, frozen=True):
     stores: tuple[Store, ...] = ()
     people: People = People()
     faq: tuple[FaqPair, ...] = ()
-    faq_threshold: Annotated[float, Meta(gt=0, le=1)] = 0.6
+    faq_threshold: Annotated[float, Meta(gt=0, le=1)] = DEFAULT_THRESHOLD

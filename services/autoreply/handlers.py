@@ -19,7 +19,7 @@ from contracts import wechat
 from contracts.envelope import Event
 from contracts.errors import Later, Retry, Unavailable
 from services.autoreply import deciding
-from services.autoreply.asking import Facts, People, Remembering, ask
+from services.autoreply.asking import Facts, People, Remembering, ask, concerned
 from services.autoreply.deciding import Asked
 from services.autoreply.engine import Known
 from services.autoreply.outgoing import JOINS, publications, window
@@ -77,9 +77,7 @@ class AutoReply:
             asked.inbound = wechat.view(event.type, event.data)
             if asked.rules is None:
                 asked.verdict = Verdict("none", note="the account has no rules")
-            elif self._people.assigned(*asked.follower):
-                asked.verdict = deciding.in_conversation(asked)
-            elif not asked.rules.needs and not self._people.waiting(*asked.follower):
+            elif not asked.rules.needs and not concerned(self._people, asked.follower):
                 verdict = deciding.verdict_of(asked, self._known(asked))
                 if not deciding.needs_memory(asked, verdict):
                     asked.verdict = self._expected(asked, verdict)
@@ -120,6 +118,9 @@ class AutoReply:
     def _decide_alone(self, asked: Asked) -> None:
         """Without MongoDB: what its rules need to know must wait for it; anything else is decided as for a stranger."""
         assert asked.rules is not None
+        if self._people.assigned(*asked.follower):
+            asked.verdict = deciding.in_conversation(asked)
+            return
         if asked.rules.needs:
             asked.error = Later("mongodb", WAIT_SECONDS)
             return
@@ -142,11 +143,12 @@ class AutoReply:
                 continue
             if after is not turn:
                 changed[asked.follower] = after
-            verdicts.append((asked, verdict))
+            # Now, so that the next one in this batch gets the next place.
+            verdicts.append((asked, self._expected(asked, verdict)))
         lost = await self._memory.write(list(changed.values())) if changed else set()
         for asked, verdict in verdicts:
             if asked.follower not in lost:
-                asked.verdict = self._expected(asked, verdict)
+                asked.verdict = verdict
         return [asked for asked in undecided if asked.open]
 
     def _one(self, asked: Asked, turn: Turn, facts: Facts) -> tuple[Verdict, Turn]:
@@ -166,8 +168,12 @@ class AutoReply:
             return asked.error or Retry("undecided", "nothing was decided about this event")
         verdict = asked.verdict
         self._count.get(verdict.matcher, self._other).inc()
+        if verdict.matcher == "faq":
+            metrics.faq_answers.labels("answered").inc()
         if verdict.handover and verdict.matcher != deciding.REPEATED:
             metrics.handovers.labels(verdict.handover.reason).inc()
+            if verdict.handover.candidates:
+                metrics.faq_answers.labels("handed_over").inc()
         try:
             done: list[Publication] = publications(asked.event, verdict, window(asked.event, asked.inbound), now)
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,11 +17,17 @@ from services.autoreply.engine import EVENT_REPLIES, MAX_TEXT_BYTES
 from services.autoreply.fault import CheckPattern, Fault, Path, Say, readable
 from services.autoreply.format import FORMATS, MAX_REPLIES, Rule, RuleSetDocument
 from services.autoreply.lintwhen import narrowing_faults, when_faults
+from services.autoreply.medianames import media_of
 from services.autoreply.near import nearest
 
 
-def lint(document: RuleSetDocument, check_pattern: CheckPattern, now: datetime) -> list[Fault]:
-    """Everything that is wrong, in the order of the document."""
+def lint(
+    document: RuleSetDocument,
+    check_pattern: CheckPattern,
+    now: datetime | None,
+    media: Collection[str] | None = None,
+) -> list[Fault]:
+    """Everything that is wrong, in the order of the document. ``media``: what the library has, if known."""
     found: list[Fault] = []
 
     def say(path: Path, reason: str, fix: str = "", rule: str = "") -> None:
@@ -48,6 +55,8 @@ def lint(document: RuleSetDocument, check_pattern: CheckPattern, now: datetime) 
     if document.people.reply:
         _content(document.people.reply, ("people", "reply"), "people", _message_values(document), say)
     _faq(document, say)
+    if media is not None:
+        _media(document, media, say)
     found += conflicts(document)
     return found
 
@@ -122,6 +131,24 @@ def _faq(document: RuleSetDocument, say: Say) -> None:
                     (*at, "questions", number), f"faq {pair.id!r}: {question!r} is a question of {asked[key]!r} already"
                 )
         _content(pair.answer, (*at, "answer"), f"faq {pair.id!r}", _message_values(document), say)
+
+
+def _media(document: RuleSetDocument, media: Collection[str], say: Say) -> None:
+    def check(content: Content, path: Path, rule: str = "") -> None:
+        for field, name in media_of(content):
+            if name not in media:
+                say((*path, field), f"there is no media {name!r}", "upload it with `weir media add`", rule)
+
+    for index, rule in enumerate(document.rules):
+        if rule.reply is not None:
+            check(rule.reply, ("rules", index, "reply"), rule.id)
+        for number, content in enumerate(rule.replies):
+            check(content, ("rules", index, "replies", number), rule.id)
+    for index, pair in enumerate(document.faq):
+        check(pair.answer, ("faq", index, "answer"))
+    for name, one in (("default", document.default), ("people", document.people)):
+        if one and one.reply:
+            check(one.reply, (name, "reply"))
 
 
 def _message_values(document: RuleSetDocument) -> dict[str, Any]:

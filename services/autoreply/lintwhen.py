@@ -69,7 +69,7 @@ def when_faults(document: RuleSetDocument, rule: Rule, say: Say, check_pattern: 
         say(("lane",), "only texts can be entries", "give the rule a text, or leave lane out")
 
 
-def narrowing_faults(document: RuleSetDocument, rule: Rule, say: Say, zone: ZoneInfo, now: datetime) -> None:
+def narrowing_faults(document: RuleSetDocument, rule: Rule, say: Say, zone: ZoneInfo, now: datetime | None) -> None:
     when = rule.when
     if when.hours not in ("", "inside", "outside"):
         say(("when", "hours"), f"hours is {when.hours!r}", "write inside or outside")
@@ -89,7 +89,7 @@ def narrowing_faults(document: RuleSetDocument, rule: Rule, say: Say, zone: Zone
         _window(when, say, zone, now)
 
 
-def _window(when: When, say: Say, zone: ZoneInfo, now: datetime) -> None:
+def _window(when: When, say: Say, zone: ZoneInfo, now: datetime | None) -> None:
     assert when.time is not None
     window, at = when.time, ("when", "time")
     good = True
@@ -108,7 +108,7 @@ def _window(when: When, say: Say, zone: ZoneInfo, now: datetime) -> None:
     end = conditions.read_date(window.end) if window.end else None
     if start and end and start > end:
         say((*at, "to"), f"it never opens: {window.end} is before {window.start}", "exchange them")
-    elif end and end < now.astimezone(zone).date():
+    elif end and now and end < now.astimezone(zone).date():
         say((*at, "to"), f"it never opens again: {window.end} is over", "remove the rule or give it another date")
     elif start and end and window.days and (end - start).days < 6:
         days = {(start.toordinal() + offset - 1) % 7 for offset in range((end - start).days + 1)}

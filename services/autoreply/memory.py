@@ -7,13 +7,14 @@ HTTP would use up the time in which a passive answer is of use.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from chassis.mongo import BulkWriteError, Database, UpdateOne, timed
+from chassis.publisher import Publication
 from contracts import wechat
 from contracts.envelope import Event
 from contracts.errors import Unavailable
@@ -80,6 +81,12 @@ class Memory:
         # Which ones were lost the server does not tell; what is stored now does.
         stored = await self.turns(turn.follower for turn in turns)
         return {turn.follower for turn in turns if not _stands(turn, stored[turn.follower])}
+
+    async def forget(self, event: Event) -> Sequence[Publication]:
+        """Handles the command ``forget``: a follower's data must go."""
+        async with _in_time("delete"):
+            await self._turns.delete_one({"_id": _id((event.account, event.subject))})
+        return []
 
     async def profiles(self, followers: Iterable[Follower]) -> dict[Follower, Profile]:
         """What history knows of these followers; those whom it does not know are left out."""

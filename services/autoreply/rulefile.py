@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import UTC, datetime
+from collections.abc import Collection
+from datetime import datetime
 from functools import cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -14,9 +16,13 @@ from jsonschema import Draft202012Validator
 
 from chassis.textindex import PatternError, TextIndex
 from chassis.textindex import compiled as pattern_of
+from services.autoreply.fault import split
 from services.autoreply.format import RuleSetDocument
 from services.autoreply.lint import lint
 from services.autoreply.ruleset import CannotCompile, RuleSet, compile_ruleset
+
+PROBES = ("a", "我", "7", "！", "👍")
+"""Texts with nothing in common: a pattern that is in each of them is in every text."""
 
 
 class Problem(NamedTuple):
@@ -59,10 +65,14 @@ def compiled(document: RuleSetDocument, version: str) -> RuleSet:
         raise RuleFileError([_problem(1, str(error))]) from None
 
 
-def checked(text: str, now: datetime | None = None) -> RuleSetDocument:
-    """The rule set in a YAML text, which is good. Raises ``RuleFileError``."""
+def checked(text: str, now: datetime | None = None, media: Collection[str] | None = None) -> RuleSetDocument:
+    """The rule set in a YAML text, which is good. Raises ``RuleFileError``.
+
+    With ``now`` a rule whose time is over is refused too: to be asked of what is new, never of what is in force.
+    With ``media``, the names of the account's media library, one that is not there is refused.
+    """
     document, lines = parsed(text)
-    faults = lint(document, pattern_fault, now or datetime.now(UTC))
+    faults = lint(document, pattern_fault, now, media)
     if faults:
         raise RuleFileError(
             sorted(
@@ -90,6 +100,11 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Weir rule set", **made}
 
 
+def schema_text() -> str:
+    """The same, as ``docs/rules.schema.json`` has it."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 @cache
 def _validator() -> Any:
     return Draft202012Validator(schema())
@@ -112,8 +127,15 @@ def _misshapen(plain: Any, lines: dict[tuple[Any, ...], int]) -> list[Problem]:
         try:
             msgspec.convert(alone, RuleSetDocument)
         except msgspec.ValidationError as error:
-            found.append(_located(str(error), lines, at))
+            found.append(_located(str(error), lines, at, _id_at(plain, at)))
     return sorted(set(found))
+
+
+def _id_at(plain: dict[str, Any], at: tuple[Any, ...]) -> str:
+    """The id of the rule that stands there, if there is one and it has one."""
+    part = plain["rules"][at[1]] if at[:1] == ("rules",) else None
+    name = part.get("id") if isinstance(part, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def pattern_fault(pattern: str) -> str:
@@ -122,7 +144,7 @@ def pattern_fault(pattern: str) -> str:
         one = pattern_of(pattern)
     except PatternError as error:
         return str(error)
-    return "it matches every text" if one.search("") else ""
+    return "it matches every text" if all(one.search(probe) for probe in PROBES) else ""
 
 
 def shown(path: tuple[Any, ...]) -> str:
@@ -197,10 +219,10 @@ def _walk(node: yaml.Node, path: tuple[Any, ...], lines: dict[tuple[Any, ...], i
             _walk(value, (*path, index), lines)
 
 
-def _located(message: str, lines: dict[tuple[Any, ...], int], base: tuple[Any, ...] = ()) -> Problem:
+def _located(message: str, lines: dict[tuple[Any, ...], int], base: tuple[Any, ...] = (), rule: str = "") -> Problem:
     """An error of msgspec with the line its path stands on: "... - at `$.rules[2].when`".
 
-    ``base`` is where the first element of the list stands that was looked at by itself.
+    ``base`` is where the first element of the list stands that was looked at by itself, ``rule`` the id of its rule.
     """
     sentence, _, where = message.partition(" - at `$")
     path: tuple[Any, ...] = tuple(
@@ -217,4 +239,6 @@ def _located(message: str, lines: dict[tuple[Any, ...], int], base: tuple[Any, .
     while path and path not in lines:
         path = path[:-1]
     field = shown(path)
-    return Problem(lines.get(path, 1), f"{sentence}" + (f" (at {field})" if field else ""), "", field, sentence)
+    reason, fix = split(sentence)
+    told = (f"rule {rule!r}: " if rule else "") + sentence + (f" (at {field})" if field else "")
+    return Problem(lines.get(path, 1), told, rule, field, reason, fix)

@@ -18,6 +18,7 @@ from services.autoreply import conditions, templates
 from services.autoreply.conditions import Check, Heard
 from services.autoreply.faq import FaqIndex
 from services.autoreply.format import FaqPair, Rule, RuleSetDocument
+from services.autoreply.medianames import contents, media_names
 from services.autoreply.templates import Render
 
 TextsFactory = Callable[..., Texts]
@@ -83,7 +84,10 @@ class RuleSet:
     limited: frozenset[str] = frozenset()
     """Rules with a limit: each time one fires for a follower must be remembered."""
     entry: EntryTable = field(default_factory=EntryTable)
+    media: frozenset[str] = frozenset()
+    """Names of the account's media library that its answers use."""
     _words: frozenset[str] = frozenset()
+    _within: tuple[str, ...] = ()
     _by_trigger: dict[str, list[Compiled]] = field(default_factory=dict)
     _by_key: dict[tuple[str, str], list[Compiled]] = field(default_factory=dict)
     _any_message: list[Compiled] = field(default_factory=list)
@@ -103,7 +107,7 @@ class RuleSet:
             return True
         if len(bare) > PERSON_SHORT:
             return False
-        return any(len(word) >= MIN_WITHIN and _within(word, bare) for word in self._words)
+        return any(word in bare for word in self._within)
 
     def pair(self, number: int) -> FaqPair:
         return self.document.faq[number]
@@ -131,11 +135,6 @@ class RuleSet:
         return sorted(found.values(), key=lambda one: one.rank) if len(found) > 1 else list(found.values())
 
 
-def _within(word: str, text: str) -> bool:
-    """A word in letters must stand alone: nobody who writes "management" asks for an agent."""
-    return not word.isascii() and word in text
-
-
 def _candidate(compiled: Compiled, matcher: str, hit: Hit | None = None) -> Candidate:
     return Candidate((-compiled.rule.priority, matcher != EXACT, compiled.index), compiled, matcher, hit)
 
@@ -156,6 +155,7 @@ def compile_ruleset(document: RuleSetDocument, version: str, texts: TextsFactory
         keywords = [keyword for index, rule in enumerate(document.rules) for keyword in keywords_of(index, rule)]
         index = texts(keywords, strip_punctuation=document.strip_punctuation) if keywords else None
         people = document.people
+        words = frozenset(without_punctuation(normalise(word)) for word in people.words) - {""}
         default = _answering(document.default.reply, document.default.id) if document.default else None
         compiled = RuleSet(
             version,
@@ -170,7 +170,10 @@ def compile_ruleset(document: RuleSetDocument, version: str, texts: TextsFactory
             _needs(document),
             frozenset(rule.id for rule in document.rules if rule.limit),
             entry_table(document),
-            frozenset(without_punctuation(normalise(word)) for word in people.words) - {""},
+            media_names(document),
+            words,
+            # A word in letters must stand alone: nobody who writes "management" asks for an agent.
+            tuple(word for word in words if len(word) >= MIN_WITHIN and not word.isascii()),
         )
         _route(compiled)
     except (ValueError, templates.TemplateFault, OSError) as error:  # zoneinfo raises all sorts of them
@@ -233,9 +236,7 @@ def _short(subscribe: bool) -> tuple[str, ...]:
 
 def _needs(document: RuleSetDocument) -> frozenset[str]:
     needs: set[str] = set()
-    contents: list[Content] = [pair.answer for pair in document.faq]
     for rule in document.rules:
-        contents += rule.contents
         needs |= {
             name
             for name, wanted in (
@@ -246,8 +247,7 @@ def _needs(document: RuleSetDocument) -> frozenset[str]:
             )
             if wanted
         }
-    contents += [one.reply for one in (document.default, document.people) if one and one.reply]
-    if any("tags" in templates.variables(content) for content in contents):
+    if any("tags" in templates.variables(content) for content in contents(document)):
         needs.add("tags")
     return frozenset(needs)
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, TemplateError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from contracts.content import Content
+from services.autoreply import safety
 
 BUILT_IN = ("text", "account", "now", "tags", "stores", "position", "groups", "named")
 """Variables that every template has; ``docs/rules.md`` says what each holds."""
@@ -23,15 +24,17 @@ class TemplateFault(Exception):
 
 class _Environment(ImmutableSandboxedEnvironment):
     # A text times a number, or a power, could be gigabytes.
-    intercepted_binops = frozenset(["*", "**"])
+    intercepted_binops = frozenset(["*", "**", "%"])
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**" or not all(isinstance(side, int | float) for side in (left, right)):
             raise SecurityError(f"{operator} is only for numbers here")
-        return left * right
+        return left % right if operator == "%" else left * right
 
 
 _environment = _Environment(undefined=StrictUndefined, autoescape=False)  # WeChat shows plain text
+_environment.globals.clear()
+_environment.filters = {"join": safety.join, **{name: _environment.filters[name] for name in safety.FILTERS}}
 Render = Callable[[Mapping[str, Any]], Content]
 
 
@@ -45,7 +48,7 @@ def variables(content: Content) -> frozenset[str]:
     for text in _texts(msgspec.to_builtins(content)):
         if has_template(text):
             try:
-                found |= meta.find_undeclared_variables(_environment.parse(text))
+                found |= meta.find_undeclared_variables(_parsed(text))
             except TemplateError as error:
                 raise TemplateFault(str(error)) from None
     return frozenset(found)
@@ -71,6 +74,13 @@ def compiled(content: Content) -> Render | None:
     return render
 
 
+def _parsed(text: str) -> nodes.Template:
+    """Raises ``TemplateError``."""
+    template = _environment.parse(text)
+    safety.check(template)
+    return template
+
+
 def _texts(plain: Any) -> list[str]:
     if isinstance(plain, str):
         return [plain]
@@ -83,7 +93,7 @@ def _texts(plain: Any) -> list[str]:
 
 def _compiled(plain: Any) -> Any:
     if isinstance(plain, str):
-        return _environment.from_string(plain) if has_template(plain) else plain
+        return _environment.from_string(_parsed(plain)) if has_template(plain) else plain
     if isinstance(plain, dict):
         return {name: _compiled(value) for name, value in plain.items()}
     if isinstance(plain, list):

@@ -29,6 +29,7 @@ from services.gateway.outbox import Outbox
 from services.gateway.replay import Replayer
 from services.gateway.replies import Replies
 from services.gateway.triagefile import TriageFile
+from services.gateway.triagetable import EntryPatterns, TriageTable
 from services.gateway.webhook import PREFIX, Webhook
 
 log = logs.get(__name__)
@@ -53,13 +54,14 @@ async def build(settings: Settings, elsewhere: Handler | None = None) -> Process
         raise SettingsError(f"WEIR_JOURNAL_DIR cannot be used: {error}") from None
     patterns = TriageFile(settings.triage_file)
     patterns.refresh()
+    table = TriageTable(database)
     conversing = Conversing(database)
     answers = Answers(time.monotonic)
     outbox = Outbox(publisher, journal)
     reply_queue = f"gateway.reply.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     webhook = Webhook(
         accounts,
-        patterns,
+        EntryPatterns(patterns, table),
         answers,
         outbox,
         partial(claim_passive, database),
@@ -95,6 +97,7 @@ async def build(settings: Settings, elsewhere: Handler | None = None) -> Process
         background=[
             accounts.keep,
             patterns.keep,
+            table.keep,
             conversing.keep,
             webhook.expire,
             Replayer(journal, bus, publisher).keep,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts import wechat
+from contracts.text import Texts
 
 DESK = "desk"
 QUESTION = "question"
@@ -31,12 +32,18 @@ ASKING = re.compile(
 
 @dataclass(frozen=True)
 class Patterns:
-    """The entry patterns of one account: regular expressions, searched for in the text of a message."""
+    """What makes a text of one account an entry: expressions of the triage file, and what its live rules say."""
 
     entry: tuple[re.Pattern[str], ...] = ()
+    published: Texts | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.entry) or self.published is not None
 
     def match(self, text: str) -> bool:
-        return any(pattern.search(text) for pattern in self.entry)
+        if any(pattern.search(text) for pattern in self.entry):
+            return True
+        return self.published is not None and bool(self.published.find(text))
 
 
 NO_PATTERNS = Patterns()
@@ -59,7 +66,7 @@ def lane(fields: Mapping[str, Any], patterns: Patterns, *, repeats: bool = False
         if repeats:
             return ENTRY
         text = text_of(fields)
-        if patterns.entry and patterns.match(text) and not ASKING.search(text):
+        if patterns and patterns.match(text) and not ASKING.search(text):
             return ENTRY
     return QUESTION
 

@@ -34,7 +34,7 @@ from services.gateway.outbox import Outbox
 from services.gateway.refusal import Refused
 from services.gateway.repeats import Repeats
 from services.gateway.replies import SENT_KEY, keep_rest, reply_sent
-from services.gateway.triagefile import TriageFile
+from services.gateway.triagetable import EntryPatterns
 
 log = logs.get(__name__)
 
@@ -58,7 +58,7 @@ class Webhook:
     def __init__(
         self,
         accounts: AccountDirectory,
-        patterns: TriageFile,
+        patterns: EntryPatterns,
         answers: Answers,
         outbox: Outbox,
         claim: Claim,

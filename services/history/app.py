@@ -6,16 +6,24 @@ from datetime import UTC, datetime
 
 from chassis import http
 from chassis.amqp import Bus
+from chassis.api import routes
+from chassis.audit import Audit
 from chassis.consumer import Consumer
+from chassis.identity import Identities
 from chassis.lifecycle import Process
 from chassis.mongo import connect, until_reachable
-from chassis.publisher import Publisher
+from chassis.publisher import Publisher, command
 from chassis.settings import Settings
-from contracts import topology
+from contracts import orders, topology
 from services.history.api import Api
+from services.history.corrections import Corrections
 from services.history.followers import Followers
 from services.history.handlers import Recorder
+from services.history.incidents import Incidents
+from services.history.incidents_api import IncidentsApi
+from services.history.index import Index
 from services.history.reading import Reading
+from services.history.searching import Search
 from services.history.store import Store
 from services.history.sweep import Sweep
 
@@ -38,8 +46,15 @@ async def build(settings: Settings) -> Process:
     client, database = connect(settings.mongodb_url, settings.mongodb_database, name=NAME)
     store = Store(database)
     followers = Followers(database)
-    recorder = Recorder(store, followers, clock)
-    sweep = Sweep(store, followers, clock)
+    index = Index(store, clock)
+    recorder = Recorder(store, followers, index, clock)
+    incidents = Incidents(store, followers, clock)
+    corrections = Corrections(store, incidents, publisher)
+
+    async def tell_to_forget(account: str, openid: str) -> None:
+        await publisher.publish(command(orders.FORGET_KEY, orders.forget(account, openid, clock())))
+
+    sweep = Sweep(store, followers, index, incidents, clock, tell_to_forget)
     consumer = Consumer(
         bus,
         publisher,
@@ -52,8 +67,9 @@ async def build(settings: Settings) -> Process:
     )
     health = http.Health()
     health.checks["mongodb"] = lambda: store.reachable
-    app = http.application(health, token=settings.admin_token)
-    app.add_routes(Api(Reading(store), followers, sweep).routes())
+    app = http.application(health, token=settings.admin_token, identity=Identities(database))
+    app.add_routes(routes(IncidentsApi(incidents, corrections, Reading(store, Search(store, index))), Audit(database)))
+    app.add_routes(routes(Api(Reading(store, Search(store, index)), followers, sweep)))
 
     async def close_client() -> None:
         client.close()
@@ -66,7 +82,12 @@ async def build(settings: Settings) -> Process:
         publisher=publisher,
         runner=http.app_runner(app),
         consumers=[consumer],
-        before=[lambda: until_reachable(store.prepare), lambda: until_reachable(followers.prepare)],
-        background=[store.keep_asking, sweep.forever],
+        before=[
+            lambda: until_reachable(store.prepare),
+            lambda: until_reachable(followers.prepare),
+            lambda: until_reachable(index.prepare),
+            lambda: until_reachable(incidents.prepare),
+        ],
+        background=[store.keep_asking, sweep.forever, index.forever, corrections.forever],
         closers=[close_client],
     )

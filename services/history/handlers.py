@@ -13,6 +13,7 @@ from contracts.facts import Decision
 from services.history.documents import OUTCOMES, Document, fact, inbound, is_inbound, outbound
 from services.history.followers import Followers
 from services.history.following import Change, change
+from services.history.index import Index
 from services.history.orphans import another_round, decision_of, is_due
 from services.history.outcomes import merge
 from services.history.store import Store
@@ -61,9 +62,10 @@ class _Batch:
 class Recorder:
     """Stores every fact, once. Publishes nothing but what an orphaned answer needs."""
 
-    def __init__(self, store: Store, followers: Followers, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, followers: Followers, index: Index, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._followers = followers
+        self._index = index
         self._clock = clock
 
     async def handle(self, events: list[Event]) -> list[Result]:
@@ -90,6 +92,10 @@ class Recorder:
         known, failed = await store.add(store.messages, list(batch.messages.values()))
         if known and batch.answers:
             failed |= await store.merge_outcomes([batch.messages[name] for name in batch.answers])
+            await self._index.late([batch.messages[name] for name in batch.answers], changed=True)
+        if batch.messages:
+            # After they are stored: a message that this does not note was there before its time came for the index.
+            await self._index.late(list(batch.messages.values()))
         if batch.facts:
             failed |= (await store.add(store.facts, list(batch.facts.values())))[1]
         if batch.changes:

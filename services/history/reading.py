@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any
 
 from chassis.mongo import ASCENDING, DESCENDING, timed
 from contracts.errors import Unavailable
 from contracts.wechat import INTERACTIONS
 from services.history.documents import Document, of_follower
+from services.history.grams import normal
 from services.history.query import Position, Query
+from services.history.searching import Search, TooBroad
 from services.history.store import ACCOUNT_INDEX, ID_INDEX, Store
 
 MAX_LIST_MILLISECONDS = 500
@@ -23,14 +24,15 @@ _MESSAGES_ONLY = {"$not": re.compile(r"^event\.")}
 
 def too_slow(error: Unavailable) -> bool:
     """The store is there, but the question would have taken it too long."""
-    return getattr(error.__cause__, "code", None) == MAX_TIME_EXPIRED
+    return isinstance(error, TooBroad) or getattr(error.__cause__, "code", None) == MAX_TIME_EXPIRED
 
 
 class Reading:
     """Questions to ``messages``. Every call raises ``Unavailable`` when MongoDB is away or needs too long."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, search: Search) -> None:
         self._messages = store.messages
+        self._search = search
 
     async def newest(self, query: Query) -> tuple[list[Document], Position | None]:
         """A page of messages, newest first, and where the next page goes on, if there is one."""
@@ -84,12 +86,17 @@ class Reading:
         self, query: Query, conditions: list[Document], order: int, limit: int, milliseconds: int
     ) -> list[Document]:
         wanted = [*conditions, *_conditions(query)]
+        phrase = normal(query.text)
         accounts = [query.account]
         if not query.account:
             with timed("distinct"):
                 accounts = await self._messages.distinct("account", maxTimeMS=milliseconds)
         if query.openid:
             wanted.append({"$or": [of_follower(account, query.openid) for account in accounts or [""]]})
+            if phrase:
+                return await self._search.scan(phrase, wanted, ID_INDEX, limit)
+        elif phrase:
+            return await self._search.newest(query, phrase, accounts, wanted, limit)
         else:
             # One ordered scan for each account, merged by the server: an index on time alone would cost every write.
             wanted.append({"account": {"$in": accounts}})
@@ -131,7 +138,4 @@ def _conditions(query: Query) -> list[Document]:
         conditions.append({"at": {"$gte": query.start}})
     if query.end:
         conditions.append({"at": {"$lt": query.end}})
-    if query.text:
-        pattern: Any = {"$regex": re.escape(query.text), "$options": "i"}
-        conditions.append({"text": pattern})
     return conditions

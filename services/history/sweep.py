@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from chassis.mongo import timed
 from services.history.documents import Document, of_follower
 from services.history.erasure import Pseudonyms
 from services.history.followers import Followers
+from services.history.incidents import Incidents
+from services.history.index import Index
 from services.history.store import ID_INDEX, OPENID_INDEX, Store
 
 log = logs.get(__name__)
@@ -26,9 +28,20 @@ _KEY = "erasure"
 class Sweep:
     """Pseudonymises the followers whose time has come. Several processes may run it: they share the work."""
 
-    def __init__(self, store: Store, followers: Followers, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        followers: Followers,
+        index: Index,
+        incidents: Incidents,
+        clock: Callable[[], datetime],
+        tell: Callable[[str, str], Awaitable[None]] | None = None,
+    ) -> None:
         self._store = store
+        self._tell = tell
         self._followers = followers
+        self._index = index
+        self._incidents = incidents
         self._clock = clock
         self._pseudonyms: Pseudonyms | None = None
 
@@ -71,6 +84,10 @@ class Sweep:
         await self._replace(self._store.messages, of_follower(account, openid), ID_INDEX, pseudonyms)
         mine = {"openid": openid, "account": account}
         await self._replace(self._store.facts, mine, OPENID_INDEX, pseudonyms)
+        await self._incidents.forget(account, openid, pseudonyms.of(account, openid))
+        if self._tell:
+            # What other services keep is theirs to delete. When they cannot be told, the follower stays due.
+            await self._tell(account, openid)
         now = self._clock()
         await self._followers.replace_by(follower, pseudonyms.follower(follower, now), now)
 
@@ -84,5 +101,7 @@ class Sweep:
             _, failed = await self._store.add(collection, [pseudonyms.message(document) for document in documents])
             if failed:
                 raise next(iter(failed.values()))
+            if collection is self._store.messages:
+                await self._index.forget(documents[0]["account"], documents)
             with timed("delete"):
                 await collection.delete_many({"_id": {"$in": [document["_id"] for document in documents]}})

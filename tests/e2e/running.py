@@ -15,7 +15,7 @@ from weir.local.keep import free_port
 from weir.local.process import Process, tail
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PROCESSES = ("history", "autoreply", "courier", "edge")
+PROCESSES = ("history", "autoreply", "agent", "courier", "edge")
 """Those of ours that serve /metrics."""
 
 
@@ -157,6 +157,13 @@ class RunningWeir:
             if line and (mark in line or mark in environment):
                 found.append(f"{directory.name} {line.replace(bytes(1), b' ').decode(errors='replace')[:160]}")
         return found
+
+    async def gone(self, seconds: float = 5.0) -> list[str]:
+        """What is still alive of it; waits for it to be nothing: Erlang's helpers end a moment after what they served."""
+        deadline = time.monotonic() + seconds
+        while (left := self.processes()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        return left
 
 
 def metric(text: str, name: str, **labels: Any) -> float:

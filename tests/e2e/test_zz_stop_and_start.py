@@ -27,7 +27,7 @@ async def test_sigterm_ends_everything_and_a_start_finds_everything(weir: Runnin
 
     assert weir.stop() < 15
     assert weir.returncode == 0
-    assert weir.processes() == []
+    assert await weir.gone() == []
     assert not (weir.home / "run.json").exists()
     assert weir.journal() == 0
 
@@ -53,4 +53,4 @@ async def test_two_sigterms_end_it_at_once(weir: RunningWeir) -> None:
     pid = weir.children()["edge"]["pid"]
     assert pid
     assert weir.stop(again=True) < 8
-    assert weir.processes() == []
+    assert await weir.gone() == []

@@ -76,7 +76,9 @@ async def wechat(
 ) -> AsyncIterator[WeChat]:
     await put_account(mongo_url, mongo_db)
     gateway = await Gateway.run(amqp_url, mongo_url, mongo_db, tmp_path)
-    autoreply: Process = await build(Settings(amqp_url=amqp_url, mongodb_url=mongo_url, rules_dir=rules.parent))
+    autoreply: Process = await build(
+        Settings(amqp_url=amqp_url, mongodb_url=mongo_url, mongodb_database=mongo_db, rules_dir=rules.parent)
+    )
     tasks = await start(autoreply)
     await asyncio.wait_for(autoreply.bus.wait_ready(), 30)
     yield WeChat(gateway)
@@ -113,6 +115,11 @@ async def test_rules_change_while_it_runs_and_a_bad_file_changes_nothing(wechat:
             await asyncio.sleep(0.1)
 
 
+def told(recorder: Recorder) -> list[Event]:
+    """Everything but that the rule file was published."""
+    return [item for item in recorder.facts if item.type != facts.RULES_PUBLISHED]
+
+
 async def test_a_crowd_is_answered_each_with_its_own(wechat: WeChat, recorder: Recorder) -> None:
     async def one(number: int) -> tuple[str, str]:
         word = "你好" if number % 2 else f"第 {number} 个"
@@ -121,5 +128,7 @@ async def test_a_crowd_is_answered_each_with_its_own(wechat: WeChat, recorder: R
 
     said = await asyncio.gather(*(one(number) for number in range(300)))
     assert all(answer == ("你也好" if word == "你好" else "收到") for word, answer in said)
-    await until(lambda: len(recorder.facts) == 600, 30)
-    assert len({item.id for item in recorder.facts}) == 600
+    # A message and its answer, and for every other one the fact that a person is to see to it.
+    await until(lambda: len(told(recorder)) == 750, 30)
+    assert len({item.id for item in told(recorder)}) == 750
+    assert sum(item.type == facts.HANDOVER_REQUESTED for item in recorder.facts) == 150

@@ -16,9 +16,19 @@ from chassis.publisher import Publisher, command
 from chassis.settings import Settings
 from contracts import orders, topology
 from contracts.envelope import Event, raw
+from contracts.errors import PublishFailed
 from contracts.facts import Handover
 from services.agent.app import build
 from services.agent.conversations import Conversations, Question, Stale
+from services.autoreply.memory import Memory
+from services.autoreply.turn import Turn
+from services.autoreply.verdict import Verdict
+from services.history.followers import Followers
+from services.history.following import ERASE_AFTER, Change
+from services.history.incidents import Incidents
+from services.history.index import Index
+from services.history.store import Store
+from services.history.sweep import Sweep
 from tests.integration.gateway_stage import start, stop, until
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -185,3 +195,49 @@ async def test_killed_between_the_conversation_and_the_ack_it_opens_none_twice(
     assert [asked["text"] for asked in stored["questions"]] == ["票在哪里取"]
     await agent.process.runner.cleanup()
     await stop(other.process, other.tasks)
+
+
+def sweep(store: Store, followers: Followers, tell: Any) -> Sweep:
+    """The sweep, on the day on which who left may be forgotten."""
+
+    def clock() -> datetime:
+        return NOW + ERASE_AFTER
+
+    return Sweep(store, followers, Index(store, clock), Incidents(store, followers, clock), clock, tell)
+
+
+async def test_whoever_must_be_forgotten_is(amqp_url: str, mongo_url: str, mongo_db: str, database: Any) -> None:
+    agent = await run(amqp_url, mongo_url, mongo_db)
+    conversations, memory = Conversations(database), Memory(database)
+    await conversations.ask(question("票在哪里取"))
+    await conversations.ask(question("在吗", openid="oB"))
+    turns = [Turn(("demo", openid)).left_unanswered("e1", NOW) for openid in ("oA", "oB")]
+    await memory.write([turn.decide("e1", NOW, Verdict("default")) for turn in turns])
+    store, followers = Store(database), Followers(database)
+    left = Change("demo", "oA", "unsubscribed_at", NOW, "")
+    await followers.apply([left])
+    publisher = Publisher(agent.process.bus, 5.0)
+
+    async def tell(account: str, openid: str) -> None:
+        await publisher.publish(command(orders.FORGET_KEY, orders.forget(account, openid, NOW)))
+
+    assert await sweep(store, followers, tell).run() == 1
+    async with asyncio.timeout(15):
+        while await database.conversations.count_documents({"openid": "oA"}):
+            await asyncio.sleep(0.02)
+    assert await memory.forget(orders.forget("demo", "oA", NOW)) == []
+    assert [one["openid"] for one in await database.turns.find().to_list(None)] == ["oB"]
+    assert [one["openid"] for one in await database.conversations.find().to_list(None)] == ["oB"]
+    await stop(agent.process, agent.tasks)
+
+
+async def test_who_cannot_be_told_to_forget_leaves_the_follower_due(database: Any) -> None:
+    followers = Followers(database)
+    await followers.apply([Change("demo", "oA", "unsubscribed_at", NOW, "")])
+
+    async def tell(account: str, openid: str) -> None:
+        raise PublishFailed("the bus is away")
+
+    with pytest.raises(PublishFailed):
+        await sweep(Store(database), followers, tell).run()
+    assert await followers.get("demo", "oA") is not None

@@ -24,11 +24,13 @@ from chassis.settings import Settings
 from contracts import facts, keys, wechat
 from contracts.content import Text
 from contracts.envelope import Event, data_as, decode, raw
-from services.history import reading
+from services.history import searching
 from services.history.app import build
 from services.history.erasure import Pseudonyms
 from services.history.followers import Followers
 from services.history.following import ERASE_AFTER
+from services.history.incidents import Incidents
+from services.history.index import Index
 from services.history.store import ACCOUNT_INDEX, Store
 from services.history.sweep import Sweep
 from weir.export import main as export
@@ -423,7 +425,7 @@ async def test_a_question_that_takes_too_long_says_how_to_narrow_it(
 ) -> None:
     many = [{"_id": str(n), "account": "demo", "openid": "o", "at": START, "text": "x" * 500} for n in range(30_000)]
     await history.database.messages.insert_many(many, ordered=False)
-    monkeypatch.setattr(reading, "MAX_LIST_MILLISECONDS", 1)
+    monkeypatch.setattr(searching, "MAX_SECONDS", 0.001)
     problem = await history.get("messages", 422, account="demo", text="needle")
     assert problem["code"] == "too_broad"
     assert "openid" in problem["detail"]
@@ -485,7 +487,11 @@ async def test_who_left_is_erased_after_thirty_days_and_not_before(history: Runn
     await history.stored(1, "facts")
     store, followers = Store(history.database), Followers(history.database)
     now = START + ERASE_AFTER - timedelta(seconds=1)
-    sweep = Sweep(store, followers, lambda: now)
+
+    def clock() -> datetime:
+        return now
+
+    sweep = Sweep(store, followers, Index(store, clock), Incidents(store, followers, clock), clock)
 
     async def both_known() -> bool:
         return int(await history.database.followers.count_documents({"unsubscribed_at": {"$ne": None}})) == 2

@@ -4,9 +4,13 @@ import dataclasses
 import re
 from pathlib import Path
 
+import msgspec
+
 from chassis.settings import Settings
 from contracts import facts, topology
 from contracts.envelope import Event
+from services.autoreply import format as form
+from services.autoreply import rulefile, templates
 from weir import cli
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +48,24 @@ def test_every_command_stands_in_the_help_and_in_the_readme() -> None:
     for name in cli.COMMANDS:
         assert re.search(rf"^  {name}\b", cli.USAGE, re.MULTILINE), name
         assert f"weir {name}" in readme, name
+
+
+def test_the_schema_of_rule_sets_is_the_one_that_the_code_has() -> None:
+    again = "from services.autoreply.rulefile import schema_text; print(schema_text(), end='')"
+    written = (DOCS / "rules.schema.json").read_text(encoding="utf-8")
+    assert written == rulefile.schema_text(), f'write it anew: python -c "{again}" > docs/rules.schema.json'
+
+
+def test_the_rule_set_in_the_document_is_good_and_every_field_stands_there() -> None:
+    page = (DOCS / "rules.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(version: 2\n.*?)```", page, re.DOTALL)
+    assert example
+    assert rulefile.read(example.group(1)).size > 8
+    for struct in (form.RuleSetDocument, form.Rule, form.When, form.Limit, form.People, form.FaqPair):
+        for field in msgspec.structs.fields(struct):
+            assert re.search(rf"\b{field.encode_name}\b", page), f"{struct.__name__}.{field.encode_name}"
+    for name in templates.BUILT_IN:
+        assert f"`{name}`" in page, name
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from chassis.mongo import connect
 from contracts.errors import Unavailable
+from services.agent.users import Users
 from services.gateway.accounts import Account, AccountRepository
 from weir.local.keep import private_dir, write_private
 from weir.local.web import call
@@ -71,6 +72,18 @@ async def register_demo(settings: Mapping[str, str], account: Mapping[str, str],
         await repository.put(structs.replace(known, api_base=sandbox_url) if known else fresh)
     except Unavailable as error:
         raise RuntimeError(f"MongoDB did not take the demo account: {error}") from error
+    finally:
+        client.close()
+
+
+async def setup_link(settings: Mapping[str, str]) -> str:
+    """The secret of the one-time link for the first administrator; empty when there are users."""
+    client, database = connect(settings["WEIR_MONGODB_URL"], settings["WEIR_MONGODB_DATABASE"], name="weir up")
+    try:
+        users = Users(database)
+        return "" if await users.any() else await users.setup_link()
+    except Unavailable as error:
+        raise RuntimeError(f"MongoDB did not take the link for the first administrator: {error}") from error
     finally:
         client.close()
 

@@ -26,6 +26,7 @@ SANDBOX = Part(
 WORKERS = (
     Part("history", ("-m", "services.history")),
     Part("autoreply", ("-m", "services.autoreply")),
+    Part("agent", ("-m", "services.agent")),
     Part("courier", ("-m", "services.gateway.courier"), {"WEIR_HISTORY_URL": "http://127.0.0.1:{history}"}),
 )
 EDGE = Part(
@@ -33,6 +34,8 @@ EDGE = Part(
     ("-m", "weir.edge"),
     {
         "WEIR_EDGE_HISTORY_URL": "http://127.0.0.1:{history}",
+        "WEIR_EDGE_AUTOREPLY_URL": "http://127.0.0.1:{autoreply}",
+        "WEIR_EDGE_AGENT_URL": "http://127.0.0.1:{agent}",
         "WEIR_EDGE_COURIER_URL": "http://127.0.0.1:{courier}",
         "WEIR_EDGE_SANDBOX_URL": "http://127.0.0.1:{sandbox}",
     },

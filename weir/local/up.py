@@ -104,8 +104,13 @@ async def up(options: Options, environ: Mapping[str, str]) -> int:
         supervisor = Supervisor(home / "run.json", options.address)
         with obeying_signals(supervisor):
             try:
-                await _start_all(supervisor, options, environ, cores)
+                settings = await _start_all(supervisor, options, environ, cores)
                 print(_ready_line(options), flush=True)
+                if link := await firstrun.setup_link(settings):
+                    print(
+                        f"The first administrator signs up once, within 24 hours: {options.address}/setup#token={link}",
+                        flush=True,
+                    )
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 return 0
@@ -114,7 +119,10 @@ async def up(options: Options, environ: Mapping[str, str]) -> int:
     return 0
 
 
-async def _start_all(supervisor: Supervisor, options: Options, environ: Mapping[str, str], cores: Cores) -> None:
+async def _start_all(
+    supervisor: Supervisor, options: Options, environ: Mapping[str, str], cores: Cores
+) -> Mapping[str, str]:
+    """Start every process; the settings that they share."""
     home = options.data_dir
     common = {name: value for name, value in environ.items() if name not in plan.RUNNERS_OWN}
     local: dict[str, Server] = {}
@@ -139,6 +147,7 @@ async def _start_all(supervisor: Supervisor, options: Options, environ: Mapping[
     workers = {part.name: _child(part, options, common, words, int(words[part.name]), cores) for part in parts}
     await supervisor.start(workers)
     await supervisor.start({plan.EDGE.name: _child(plan.EDGE, options, common, words, options.port, cores)})
+    return common
 
 
 def _keep_connections(home: Path, common: Mapping[str, str], options: Options) -> None:

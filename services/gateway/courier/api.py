@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from aiohttp import web
 
-from chassis import http
+from chassis.api import Call, endpoint
 from chassis.http import Problem
-from contracts.errors import Unavailable
 from services.gateway.ledger import STATES, Ledger, Row
 
 LIMIT = 50
@@ -23,23 +20,53 @@ MAX_COUNT = 10_000
 _PARAMETERS = ("account", "state", "limit", "cursor")
 _SHOWN = ("state", "class", "account", "openid", "kind", "cause", "because", "attempts", "errcode", "reason", "at")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+class SendQuery(msgspec.Struct):
+    account: str = ""
+    state: Annotated[str, msgspec.Meta(description=f"one of {', '.join(STATES)}")] = "unknown"
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] = LIMIT
+    cursor: str = ""
+
+
+class SendRow(msgspec.Struct, rename={"send_class": "class"}, omit_defaults=True):
+    """``at`` holds the time of each state that the send went through."""
+
+    id: str
+    state: str
+    send_class: str
+    account: str
+    openid: str
+    kind: str
+    cause: str
+    because: dict[str, Any]
+    at: dict[str, Any]
+    attempts: int = 0
+    errcode: int | None = None
+    reason: str = ""
+
+
+class SendPage(msgspec.Struct):
+    sends: list[SendRow]
+    count: int
+    count_capped: bool
+    next: str | None
+
+
+class OneSend(msgspec.Struct):
+    send: SendRow
 
 
 class Api:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/api/sends", _answering(self.sends)),
-            # An id may hold a slash: it can end in a menu key, and that in an address.
-            web.get("/api/sends/{id:.+}", _answering(self.send)),
-        ]
-
-    async def sends(self, request: web.Request) -> web.StreamResponse:
+    @endpoint(
+        "GET", "/api/sends", "Sends in one state", allow="sends.read", query=SendQuery, reads_query=False,
+        answers=SendPage,
+    )  # fmt: skip
+    async def sends(self, call: Call) -> dict[str, Any]:
         """A page of the sends in one state (unknown unless told), the last changed first, and how many there are."""
-        query = request.query
+        query = call.request.query
         if wrong := sorted(set(query) - set(_PARAMETERS)):
             raise _bad(f"{wrong[0]}: not a parameter; known are {', '.join(_PARAMETERS)}")
         state, account = query.get("state", "unknown"), query.get("account", "")
@@ -49,21 +76,24 @@ class Api:
         before = _position(query["cursor"]) if query.get("cursor") else None
         rows = await self._ledger.newest(state, account, before, limit)
         count = await self._ledger.count(state, account, MAX_COUNT)
-        return http.json(
-            {
-                "sends": [_shown(row) for row in rows],
-                "count": count,
-                "count_capped": count == MAX_COUNT,
-                "next": _cursor(rows[-1]) if len(rows) == limit else None,
-            }
-        )
+        return {
+            "sends": [_shown(row) for row in rows],
+            "count": count,
+            "count_capped": count == MAX_COUNT,
+            "next": _cursor(rows[-1]) if len(rows) == limit else None,
+        }
 
-    async def send(self, request: web.Request) -> web.StreamResponse:
-        """One send by its idempotency key."""
-        row = await self._ledger.get(request.match_info["id"])
+    # An id may hold a slash: it can end in a menu key, and that in an address.
+    @endpoint(
+        "GET", "/api/sends/{id:.+}", "One send", allow="sends.read", answers=OneSend, errors=((404, "not_found"),)
+    )
+    async def send(self, call: Call) -> dict[str, Any]:
+        """One send by its idempotency key, percent-encoded."""
+        row = await self._ledger.get(call.path["id"])
         if row is None:
             raise Problem(404, "not_found", "there is no send of this id; percent-encode | and # in the address")
-        return http.json({"send": _shown(row)})
+        call.require("sends.read", row["account"])
+        return {"send": _shown(row)}
 
 
 def _shown(row: Row) -> dict[str, Any]:
@@ -95,13 +125,3 @@ def _position(cursor: str) -> tuple[datetime, str]:
 
 def _bad(detail: str) -> Problem:
     return Problem(400, "bad_parameter", detail)
-
-
-def _answering(handler: Handler) -> Handler:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except Unavailable as error:
-            raise Problem(503, "store_unavailable", "the store does not answer right now; try again soon") from error
-
-    return answer

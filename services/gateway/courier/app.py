@@ -7,7 +7,9 @@ from functools import partial
 
 from chassis import http
 from chassis.amqp import Bus
+from chassis.api import routes
 from chassis.consumer import Consumer, each
+from chassis.identity import Identities
 from chassis.lifecycle import Process
 from chassis.mongo import connect, until_reachable
 from chassis.publisher import Publisher
@@ -59,8 +61,8 @@ async def build(settings: Settings) -> Process:
         for kind, queue in QUEUES.items()
     ]
     health.checks["accounts"] = lambda: accounts.loaded
-    app = http.application(health, token=settings.admin_token)
-    app.add_routes(Api(ledger).routes())
+    app = http.application(health, token=settings.admin_token, identity=Identities(database))
+    app.add_routes(routes(Api(ledger)))
 
     async def close_client() -> None:
         client.close()

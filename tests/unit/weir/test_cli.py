@@ -112,7 +112,7 @@ def test_rules_lint(nowhere: Path, capsys: Capture) -> None:
     good.write_text("version: 1\nrules: []\n")
     bad.write_text("version: 1\nrules:\n  - id: a\n    when: {}\n    reply: {type: text, content: x}\n")
     assert main(["rules", "lint", str(good)]) == 0
-    assert "good.yaml: 0 rules, version " in capsys.readouterr().out
+    assert "good.yaml: 0 rules, good" in capsys.readouterr().out
     assert main(["rules", "lint", str(good), str(bad), str(nowhere / "none.yaml")]) == 1
     shown = capsys.readouterr().err
     assert f"{bad}:4: rule 'a': when needs exactly one of" in shown

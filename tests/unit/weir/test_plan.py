@@ -4,7 +4,7 @@ import sys
 
 from weir.local import plan
 
-WORDS = {"sandbox": "7001", "history": "7002", "autoreply": "7003", "courier": "7004", "home": "/data"}
+WORDS = {"sandbox": "7001", "history": "7002", "autoreply": "7003", "agent": "7005", "courier": "7004", "home": "/data"}
 
 
 def test_words_are_filled_in() -> None:
@@ -27,6 +27,7 @@ def test_the_edge_finds_the_others() -> None:
     env = plan.environment(plan.EDGE, {}, WORDS, 8000, "127.0.0.1")
     assert env["WEIR_EDGE_HISTORY_URL"] == "http://127.0.0.1:7002"
     assert env["WEIR_EDGE_COURIER_URL"] == "http://127.0.0.1:7004"
+    assert env["WEIR_EDGE_AGENT_URL"] == "http://127.0.0.1:7005"
     assert env["WEIR_EDGE_SANDBOX_URL"] == "http://127.0.0.1:7001"
 
 

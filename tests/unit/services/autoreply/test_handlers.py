@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from chassis import metrics
 from chassis.publisher import Publication
 from contracts import facts, orders, wechat
 from contracts.content import Text
@@ -354,13 +355,20 @@ async def test_a_turn_that_somebody_else_changed_is_decided_anew() -> None:
 
 
 async def test_in_a_conversation_the_machine_is_silent_and_the_person_gets_the_message(asking: Machine) -> None:
-    asking.people.talking = {FOLLOWER}
+    asking.people.talking = asking.people.just_taken = {FOLLOWER}
     publications = await asking.only(asked(Content="你好"))
     assert decided(publications).content is None
     assert decided(publications).because.note == "in a conversation with a person"
     assert keys(publications) == ["gateway.reply.x", "handover"]
     assert data_as(publications[1].event, Handover) == Handover(reason="in_conversation", text="你好")
-    assert not asking.memory.asked
+    assert not asking.people.queue
+    asking.memory.away = True
+    assert await asking.answer(asked(Content="你好", cause="demo|oA|2")) is None
+
+
+async def test_whose_conversation_ended_a_moment_ago_is_answered(asking: Machine) -> None:
+    asking.people.talking = {FOLLOWER}
+    assert await asking.answer(asked(Content="你好")) == "好"
 
 
 async def test_who_waited_until_a_moment_ago_is_looked_up_once_more(asking: Machine) -> None:
@@ -390,3 +398,19 @@ async def test_without_mongodb_what_needs_to_know_the_follower_waits_on_the_bus(
     machine.memory.away = True
     (result,) = await machine.autoreply.handle([asked(Content="券")])
     assert isinstance(result, Later)
+
+
+async def test_questions_of_the_faq_are_counted_as_answered_or_handed_over() -> None:
+    machine = Machine(
+        "version: 2\nfaq:\n  - id: parking\n    questions: [停车场在哪里, 停车费多少钱]\n"
+        "    answer: {type: text, content: 东门}\n  - {id: ticket, questions: [门票多少钱], answer: {type: text, content: 两百}}\n"
+    )
+    results = ("answered", "handed_over")
+    before = [metrics.faq_answers.labels(result)._value.get() for result in results]
+    answered = await machine.only(asked(Content="请问停车场在哪里呀"))
+    handed_over = await machine.only(asked(Content="停在附近的商场划算吗", cause="demo|oA|2"))
+    assert any(data_as(one.event, Decision).because.rule == "faq:parking" for one in answered if one.key != "handover")
+    (order,) = [data_as(one.event, Handover) for one in handed_over if one.event.type == orders.HANDOVER]
+    assert [candidate.faq for candidate in order.candidates] == ["parking"]
+    after = [metrics.faq_answers.labels(result)._value.get() for result in results]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1]

@@ -1,4 +1,6 @@
-"""Matching: which rule answers what."""
+"""Rule files of version 1: which rule answers what."""
+
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -6,8 +8,9 @@ from hypothesis import strategies as st
 
 from contracts import wechat
 from contracts.envelope import raw
+from contracts.text import normalise
+from services.autoreply.engine import Known, decide
 from services.autoreply.rulefile import read
-from services.autoreply.rules import decide, normalise
 
 RULES = read(
     """\
@@ -23,6 +26,7 @@ default: {reply: {type: text, content: default}}
 """
 )
 SILENT = read("version: 1\n")
+KNOWN = Known(now=datetime(2026, 11, 24, 12, tzinfo=UTC))
 
 
 def inbound(msg_type: str, **fields: object) -> wechat.Inbound:
@@ -31,8 +35,8 @@ def inbound(msg_type: str, **fields: object) -> wechat.Inbound:
 
 
 def rule_for(msg_type: str, **fields: object) -> str | None:
-    match = decide(RULES, inbound(msg_type, **fields))
-    return match.rule if match else None
+    outcome = decide(RULES, inbound(msg_type, **fields), KNOWN)
+    return outcome.answers[0].rule if outcome.answers else None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,8 @@ def test_a_message_that_does_not_fit_its_struct_is_a_message_all_the_same() -> N
 
 
 def test_without_a_default_there_is_silence() -> None:
-    assert decide(SILENT, inbound("text", Content="你好")) is None
+    outcome = decide(SILENT, inbound("text", Content="你好"), KNOWN)
+    assert (outcome.matcher, outcome.answers) == ("none", ())
 
 
 @given(st.text(max_size=50))
