@@ -231,6 +231,10 @@ class MediaStore:
         }
         return await self._settle(row, change)
 
+    async def release(self, row: Row) -> None:
+        """End the lease: there was nothing to do."""
+        await self._settle(row, {"$unset": {"lease": "", "holder": ""}})
+
     async def failed(self, row: Row, why: str, wait: timedelta) -> bool:
         """Note why it could not be uploaded, and when it may be tried again by itself."""
         change = {
