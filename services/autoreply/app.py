@@ -41,7 +41,7 @@ async def build(settings: Settings) -> Process:
     repository = RuleRepository(database)
     rules = RuleStore(repository, LastKnown(settings.rules_dir / ".live"))
     media = MediaTable(database)
-    publishing = Publishing(repository, Announcer(publisher).tell)
+    publishing = Publishing(repository, Announcer(publisher).tell, media.names)
     files = RuleFiles(settings.rules_dir, repository, publishing)
     memory = Memory(database)
     conversing = Conversing(database)

@@ -8,6 +8,7 @@ from functools import partial
 from chassis import http
 from chassis.amqp import Bus
 from chassis.api import routes
+from chassis.audit import Audit
 from chassis.consumer import Consumer, each
 from chassis.identity import Identities
 from chassis.lifecycle import Process
@@ -25,6 +26,7 @@ from services.gateway.courier.clock import ServerClock
 from services.gateway.courier.handler import Courier
 from services.gateway.courier.lines import Lines
 from services.gateway.courier.media import MediaStore
+from services.gateway.courier.media_api import MediaApi
 from services.gateway.courier.mediakeeper import MediaKeeper
 from services.gateway.courier.rates import Rates
 from services.gateway.courier.sweeper import Sweeper
@@ -75,6 +77,7 @@ async def build(settings: Settings) -> Process:
     health.checks["accounts"] = lambda: accounts.loaded
     app = http.application(health, token=settings.admin_token, identity=Identities(database))
     app.add_routes(routes(Api(ledger)))
+    app.add_routes(routes(MediaApi(media, accounts), Audit(database)))
 
     async def close_client() -> None:
         client.close()

@@ -184,7 +184,7 @@ class MediaStore:
                     return
                 yield chunk
         finally:
-            await stream.close()
+            stream.close()
 
     async def whole(self, row: Row) -> bytes | None:
         """The whole file; None when it is not there any more."""
