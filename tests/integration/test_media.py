@@ -1,7 +1,5 @@
 """The media library on a real MongoDB, with the sandbox as WeChat: uploaded, sent, forgotten by WeChat, sent again."""
 
-import hashlib
-import io
 import struct
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -9,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from courier_stage import Stage, courier, send, stage, until
+from courier_stage import TOKEN, Stage, courier, send, stage, until
 
 from chassis.mediatable import MediaTable
 from contracts.content import Image
 from services.gateway.courier.media import MediaStore
-from services.gateway.courier.mediafile import read
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 2, 2) + bytes(9)
 
@@ -25,11 +22,6 @@ async def on(tmp_path: Path, amqp_url: str, mongo_url: str, mongo_db: str) -> As
         yield standing
 
 
-async def add(store: MediaStore, name: str) -> None:
-    digest = hashlib.sha256(PNG).hexdigest()
-    await store.put("demo", name, "map.png", read(PNG), io.BytesIO(PNG), len(PNG), digest, "test")
-
-
 async def test_media_is_uploaded_by_itself_and_again_when_wechat_has_forgotten_it(on: Stage) -> None:
     store = MediaStore(on.database, lambda: datetime.now(UTC), "test")
     table = MediaTable(on.database)
@@ -37,8 +29,20 @@ async def test_media_is_uploaded_by_itself_and_again_when_wechat_has_forgotten_i
     async def row() -> dict[str, Any]:
         return await store.get("demo", "map") or {}
 
-    async with courier(on):
-        await add(store, "map")
+    async with courier(on) as one:
+        address = f"{one.url}/api/media/demo/map"
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        for wrong, status, code in (
+            (b"no picture", 422, "media_type"),
+            (PNG + bytes(10 << 20), 413, "media_too_large"),
+        ):
+            async with on.http.put(address, data=wrong, headers=bearer) as response:
+                assert (response.status, (await response.json())["code"]) == (status, code)
+        async with on.http.put(address, data=PNG + bytes(200_000), headers=bearer) as response:
+            added = await response.json()
+            assert (response.status, added["kind"], added["width"]) == (200, "image", 2)
+        async with on.http.get(f"{address}/content", headers=bearer) as response:
+            assert await response.read() == PNG + bytes(200_000)
 
         async def ready() -> bool:
             return bool((await row()).get("media_id"))
@@ -62,7 +66,7 @@ async def test_media_is_uploaded_by_itself_and_again_when_wechat_has_forgotten_i
         # Content that was made with the old id is sent with the present one.
         await on.order("reply", send(openid, "by-old-id", content=Image(first)))
         assert await on.settled(2) == {"sent": 2}
-        assert [entry["content"]["media_id"] for entry in await on.sandbox.inbox(openid)] == [second, second]
+        assert [entry["media_id"] for entry in await on.sandbox.inbox(openid)] == [second, second]
 
         # An id that ended by our own clock is renewed by the keeper, without a send.
         await on.database.media.update_one(
@@ -77,3 +81,11 @@ async def test_media_is_uploaded_by_itself_and_again_when_wechat_has_forgotten_i
         await on.order("reply", send(openid, "no-such", content=Image(media="other")))
         assert await on.settled(3) == {"sent": 2, "failed": 1}
         assert "no media 'other'" in (await on.row("no-such"))["reason"]
+
+        await on.database.rules_live.insert_one({"_id": "demo", "media": ["map"]})
+        async with on.http.delete(address, headers=bearer) as response:
+            assert response.status == 409
+        await on.database.rules_live.delete_one({"_id": "demo"})
+        async with on.http.delete(address, headers=bearer) as response:
+            assert response.status == 204
+        assert (await on.get(one.url, "/api/media", account="demo"))["media"] == []
