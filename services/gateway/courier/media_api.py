@@ -25,15 +25,15 @@ _NONE = (404, "not_found")
 _REFUSED = ("bad_name", "bad_kind", "media_empty", "media_type", "media_damaged", "media_too_long", "library_full")
 
 
-class PutQuery(msgspec.Struct):
+class MediaPutQuery(msgspec.Struct):
     kind: Annotated[str, msgspec.Meta(description="image, voice, video or thumb; left out, it follows from it")] = ""
 
 
-class ListQuery(msgspec.Struct):
+class MediaListQuery(msgspec.Struct):
     account: str = ""
 
 
-class Library(msgspec.Struct):
+class MediaLibrary(msgspec.Struct):
     media: list[Media]
 
 
@@ -43,13 +43,13 @@ class MediaApi:
         self._accounts = accounts
         self._places = asyncio.Semaphore(AT_A_TIME)
 
-    @endpoint("GET", "/api/media", "The media library", allow="media.read", query=ListQuery, answers=Library)
-    async def list(self, call: Call) -> Library:
+    @endpoint("GET", "/api/media", "The media library", allow="media.read", query=MediaListQuery, answers=MediaLibrary)
+    async def list(self, call: Call) -> MediaLibrary:
         """Every file with its id at WeChat and what went wrong with it last."""
-        return Library([shown(row) for row in await self._store.all(call.query.account)])
+        return MediaLibrary([shown(row) for row in await self._store.all(call.query.account)])
 
     @endpoint(
-        "PUT", "/api/media/{account}/{name}", "Add or replace a file", allow="media.write", query=PutQuery,
+        "PUT", "/api/media/{account}/{name}", "Add or replace a file", allow="media.write", query=MediaPutQuery,
         answers=Media, errors=(_NONE, (408, "too_slow"), (413, "media_too_large"), *((422, one) for one in _REFUSED)),
     )  # fmt: skip
     async def put(self, call: Call) -> Media:
