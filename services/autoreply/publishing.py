@@ -137,6 +137,10 @@ class Publishing:
         self, account: str, live: Live | None, checked: Checked, text: str, *, by: str, note: str, file: str
     ) -> Live:
         newest = await self._repository.newest(account)
+        revision = live.revision + 1 if live else 1
+        if newest is not None and newest.revision >= revision:
+            # Somebody published since we looked: a version of ours would stand there and never be live.
+            raise Taken(f"revision {revision}")
         version = Version(
             account=account,
             version=newest.version + 1 if newest else 1,
@@ -146,7 +150,7 @@ class Publishing:
             at=repository.now(),
             note=note,
             base=live.version if live else 0,
-            revision=live.revision + 1 if live else 1,
+            revision=revision,
             rules=checked.size,
             entry=checked.entry,
             media=checked.media,

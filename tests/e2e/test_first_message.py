@@ -144,7 +144,7 @@ class TestRulesChange:
         bad = good.replace('when: {click: ["HOURS"]}', 'when: {clack: ["HOURS"]}')
         line = next(number for number, text in enumerate(bad.splitlines(), 1) if "clack" in text)
         path.write_text(bad, encoding="utf-8")
-        refused = "weir_autoreply_rules_refused"
+        refused = "weir_autoreply_rule_files_refused"
         await until(lambda: client.counted(refused, "autoreply"), lambda count: count == 1, 2.5)
         said = [text for text in weir.log("autoreply").splitlines() if "rule file refused" in text][-1]
         assert "demo.yaml" in said

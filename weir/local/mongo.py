@@ -86,7 +86,7 @@ class MongoServer:
     def pause(self) -> None:
         """Freeze the server: connections stay open and nothing answers."""
         if self._process:
-            self._process.signal(signal.SIGSTOP)
+            self._process.freeze()
 
     def resume(self) -> None:
         if self._process:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 _TETHER = Path(__file__).with_name("tether.py")
 _POLL = 0.02
+FREEZE_SECONDS = 1.0
+"""Longest wait for a stop to hold; it takes milliseconds."""
 
 
 class Process:
@@ -76,6 +78,13 @@ class Process:
         self.kill_now()
         await self.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP, and wait until it holds: the threads of a process run on for a moment after the signal is sent."""
+        self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + FREEZE_SECONDS
+        while time.monotonic() < deadline and not _frozen(self.pid):
+            time.sleep(0.001)
+
     def kill_now(self) -> None:
         """SIGKILL, without waiting for the end."""
         self.signal(signal.SIGKILL)
@@ -94,3 +103,17 @@ def tail(path: Path, lines: int = 20) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def _frozen(group: int) -> bool:
+    """Whether every thread of a process group is stopped, as far as this system tells."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(process.name)) != group:
+                continue
+            for thread in (process / "task").iterdir():
+                if (thread / "stat").read_text().rpartition(")")[2].split()[0] not in "TtZX":
+                    return False
+        except OSError:  # gone since it was listed
+            continue
+    return True

@@ -147,7 +147,7 @@ class RabbitServer:
     def pause(self) -> None:
         """Freeze the broker: connections stay open and nothing answers."""
         if self._node:
-            self._node.signal(signal.SIGSTOP)
+            self._node.freeze()
 
     def resume(self) -> None:
         if self._node:
