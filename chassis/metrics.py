@@ -102,6 +102,8 @@ rules_published = Counter(
 )
 
 # -- courier --
+media_uploads = Counter("weir_media_uploads_total", "Uploads of media: ok, failed, refused, quota.", ["result"])
+media_expiring = Gauge("weir_media_expiring", "Wanted files of the media library that wait for an upload.")
 api_requests = Counter(
     "weir_wechat_api_requests_total",
     "Calls of WeChat's API by class of result: ok, throttled, auth, quota, user_window, unknown, error.",

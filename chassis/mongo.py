@@ -17,7 +17,8 @@ from typing import Any
 # Motor reads this at import; its default (5 a core) is used up by a handful of stalled calls.
 os.environ.setdefault("MOTOR_MAX_WORKERS", "32")
 
-from motor.motor_asyncio import AsyncIOMotorClient  # after its setting
+from gridfs.errors import CorruptGridFile, NoFile
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorGridFSBucket  # after its setting
 from pymongo import ASCENDING, DESCENDING, ReturnDocument, UpdateOne
 from pymongo.errors import (
     BulkWriteError,
@@ -38,11 +39,14 @@ __all__ = [
     "ASCENDING",
     "DESCENDING",
     "BulkWriteError",
+    "CorruptGridFile",
     "Database",
     "DuplicateKeyError",
+    "NoFile",
     "PyMongoError",
     "ReturnDocument",
     "UpdateOne",
+    "bucket",
     "connect",
     "ensure_clustered",
     "insert_new",
@@ -85,6 +89,11 @@ def _client(url: str, name: str) -> Any:
         w=1,
         journal=True,
     )
+
+
+def bucket(database: Database, name: str) -> Any:
+    """The files of this name in GridFS: larger than a document may be, read and written in pieces."""
+    return AsyncIOMotorGridFSBucket(database, bucket_name=name)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ usage: weir <command> [options]
   tokens     tokens with which programs use the API: create, list, revoke
   accounts   the Official Accounts that Weir answers for: list, add, remove, check
   rules      what the machine answers: lint, publish, export, diff, versions, rollback, try, replay
+  media      pictures, voices and videos for answers: add, list, remove
   incidents  who got a wrong answer, and their correction: open, show, correct, pause
   redrive    send dead letters round again: list, show, requeue
   export     the message history as JSON Lines
@@ -85,6 +86,12 @@ def _rules(argv: Sequence[str]) -> int:
     return run(argv)
 
 
+def _media(argv: Sequence[str]) -> int:
+    from weir.media import main as run
+
+    return run(argv)
+
+
 def _incidents(argv: Sequence[str]) -> int:
     from weir.incidents import main as run
 
@@ -110,6 +117,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "users": _users,
     "tokens": _tokens,
     "rules": _rules,
+    "media": _media,
     "incidents": _incidents,
     "redrive": _redrive,
     "export": _export,

@@ -43,6 +43,11 @@ def token() -> str:
         ) from None
 
 
+def _sent(body: object) -> dict[str, Any]:
+    """Bytes go as they are, anything else as JSON."""
+    return {"data": body} if isinstance(body, bytes) else {"json": body}
+
+
 class Client:
     """The API under a path. Every call raises ``Refused`` when it is not done.
 
@@ -67,6 +72,10 @@ class Client:
         """One call; its answer."""
         return msgspec.json.decode(await self._call(method, path, query, body))
 
+    async def send(self, method: str, path: str) -> None:
+        """One call that answers nothing."""
+        await self._call(method, path, None, None)
+
     async def save(self, path: str, query: Mapping[str, str], target: Path) -> None:
         """Write an answer into a file that only its owner may read."""
         answer = await self._call("GET", path, query, None)
@@ -90,7 +99,7 @@ class Client:
     ) -> bytes:
         address = f"{self._url.rstrip('/')}{self._under}{quote(path)}"
         try:
-            async with self._session.request(method, address, params=query, json=body) as response:
+            async with self._session.request(method, address, params=query, **_sent(body)) as response:
                 if each_line is None or response.status >= 300:
                     answer = await response.read()
                 else:

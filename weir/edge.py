@@ -105,6 +105,7 @@ async def build(settings: Settings) -> Process:
             **dict.fromkeys(AGENT, settings.edge_agent_url),
             "/api/rules": settings.edge_autoreply_url,
             "/api/sends": settings.edge_courier_url,
+            "/api/media": settings.edge_courier_url,
             "/api": settings.edge_history_url,
             "/sandbox": settings.edge_sandbox_url,
         }

@@ -12,10 +12,11 @@ from services.agent.signin_api import SignInApi
 from services.agent.users_api import UsersApi
 from services.autoreply.api import RulesApi
 from services.gateway.courier.api import Api as SendsApi
+from services.gateway.courier.media_api import MediaApi
 from services.history.api import Api as HistoryApi
 from services.history.incidents_api import IncidentsApi
 
-APIS: tuple[type, ...] = (SignInApi, UsersApi, ConversationsApi, HistoryApi, IncidentsApi, RulesApi, SendsApi)
+APIS: tuple[type, ...] = (SignInApi, UsersApi, ConversationsApi, HistoryApi, IncidentsApi, RulesApi, SendsApi, MediaApi)
 """A service's new class of endpoints gets its place here."""
 
 

@@ -140,6 +140,14 @@ class WeChatApi:
         """Read what WeChat tells about a follower: whether they follow, since when, and where they came from."""
         return _outcome(await self.client.user.get(openid))
 
+    async def media_upload(self, kind: str, filename: str, content: bytes, content_type: str) -> Outcome:
+        """Upload temporary media (``image``, ``voice``, ``video`` or ``thumb``), which lives for 3 days.
+
+        ``data`` has its id as ``media_id``, for a thumb as ``thumb_media_id``. An upload of unknown outcome may be
+        repeated: at worst the platform keeps one file that nobody names.
+        """
+        return _outcome(await self.client.media.upload(kind, (filename, content, content_type)))
+
     async def callback_ips(self) -> Outcome:
         """Read the addresses that callbacks come from (``data["ip_list"]``); they change, so read them daily."""
         return _outcome(await self.client.misc.get_wechat_ips())

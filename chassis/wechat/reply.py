@@ -10,7 +10,7 @@ from typing import Final
 
 from chassis.wechat.cdata import cdata
 from chassis.wechat.sdk import ArticlesReply, ImageReply, MusicReply, VideoReply, VoiceReply
-from contracts.content import Content, Image, Music, News, Text, Video, Voice
+from contracts.content import Content, Image, Music, News, Text, Video, Voice, media_names
 
 TEXT_MAX_BYTES: Final = 2048
 """The longest text in UTF-8 bytes: about 680 Chinese characters.
@@ -34,11 +34,15 @@ def render(reply: Content, to: str, source: str, created: int) -> str:
     ``created`` is in Unix seconds.
 
     Raises:
-        UnsendableReply: the kind needs the customer-service API, or the content is empty or over the platform's limits.
+        UnsendableReply: the kind needs the customer-service API, the content is empty or over the platform's limits,
+            or its media has no id yet.
 
     """
     if type(reply) is Text:
         return _text(reply.content, to, source, created)
+    if names := media_names(reply):
+        # The courier uploads it and sends it then.
+        raise UnsendableReply(f"media {', '.join(names)} has no id of the platform at hand: it cannot go at once")
     who = {"target": to, "source": source, "time": created}
     match reply:
         case Image(media_id):

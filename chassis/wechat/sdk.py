@@ -74,6 +74,11 @@ if TYPE_CHECKING:
 
         def get(self, user_id: str, lang: str = "zh_CN") -> Awaitable[Any]: ...
 
+    class MediaApi:
+        """``client.media``: what is used of it."""
+
+        def upload(self, media_type: str, media_file: tuple[str, bytes, str]) -> Awaitable[Any]: ...
+
     class MiscApi:
         """``client.misc``: what is used of it."""
 
@@ -86,6 +91,7 @@ if TYPE_CHECKING:
         message: MessageApi
         user: UserApi
         misc: MiscApi
+        media: MediaApi
 
         def get(self, url: str, **kwargs: Any) -> Awaitable[Any]: ...
         def post(self, url: str, **kwargs: Any) -> Awaitable[Any]: ...

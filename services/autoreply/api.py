@@ -107,7 +107,7 @@ class RulesApi:
         """All that is wrong with it, each with line, rule, field, reason and fix."""
         text = await self._text(call)
         try:
-            checked = await asyncio.to_thread(check, text, datetime.now(UTC))
+            checked = await self._publishing.check(call.path["account"], text, datetime.now(UTC))
         except RuleFileError as error:
             return views.Verdict(False, 0, [_fault(one) for one in error.problems])
         return views.Verdict(True, checked.size, [])

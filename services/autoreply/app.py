@@ -12,6 +12,7 @@ from chassis.conversing import Conversing
 from chassis.http import Health, app_runner, application
 from chassis.identity import Identities
 from chassis.lifecycle import Process
+from chassis.mediatable import MediaTable
 from chassis.mongo import connect, until_reachable
 from chassis.publisher import Publisher
 from chassis.settings import Settings
@@ -39,11 +40,12 @@ async def build(settings: Settings) -> Process:
     client, database = connect(settings.mongodb_url, settings.mongodb_database, name=NAME)
     repository = RuleRepository(database)
     rules = RuleStore(repository, LastKnown(settings.rules_dir / ".live"))
-    publishing = Publishing(repository, Announcer(publisher).tell)
+    media = MediaTable(database)
+    publishing = Publishing(repository, Announcer(publisher).tell, media.names)
     files = RuleFiles(settings.rules_dir, repository, publishing)
     memory = Memory(database)
     conversing = Conversing(database)
-    handler = AutoReply(rules, memory, conversing).handle
+    handler = AutoReply(rules, memory, conversing, media).handle
     questions = Consumer(bus, publisher, topology.AUTOREPLY_QUESTION, handler, prefetch=16, workers=4)
     entries = Consumer(bus, publisher, topology.AUTOREPLY_ENTRY, handler, prefetch=8, workers=4, after=questions)
     forgetting = Consumer(bus, publisher, topology.AUTOREPLY_FORGET, each(memory.forget), prefetch=4)
@@ -76,6 +78,6 @@ async def build(settings: Settings) -> Process:
         runner=app_runner(app),
         consumers=[questions, entries, forgetting],
         before=[begin],
-        background=[rules.keep, files.keep, follow_conversations],
+        background=[rules.keep, files.keep, media.keep, follow_conversations],
         closers=[close_client],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 import yaml
 
 from services.autoreply.format import RuleSetDocument
+from services.autoreply.medianames import media_names
 from services.autoreply.rulefile import checked, compiled, parsed
 from services.autoreply.ruleset import RuleSet, entry_table
 
@@ -21,13 +23,19 @@ class Checked:
     plain: dict[str, Any]
     size: int
     entry: dict[str, Any]
+    media: tuple[str, ...] = ()
+    """The names of the media library that it uses."""
 
 
-def check(text: str, now: datetime | None = None) -> Checked:
-    """Raises ``RuleFileError`` with all that is wrong; with ``now`` also for a rule whose time is over."""
-    document = checked(text, now)
+def check(text: str, now: datetime | None = None, media: Collection[str] | None = None) -> Checked:
+    """Raises ``RuleFileError`` with all that is wrong; with ``now`` also for a rule whose time is over.
+
+    With ``media``, the names of the account's media library, also for one that is not there.
+    """
+    document = checked(text, now, media)
     entry: dict[str, Any] = msgspec.to_builtins(entry_table(document))
-    return Checked(plain_of(document), len(document.rules) + bool(document.default), entry)
+    size = len(document.rules) + bool(document.default)
+    return Checked(plain_of(document), size, entry, tuple(sorted(media_names(document))))
 
 
 def load(text: str, version: str) -> RuleSet:

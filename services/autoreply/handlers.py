@@ -16,6 +16,7 @@ from chassis import logs, metrics
 from chassis.consumer import Result
 from chassis.publisher import Publication
 from contracts import wechat
+from contracts.content import Content
 from contracts.envelope import Event
 from contracts.errors import Later, Retry, Unavailable
 from services.autoreply import deciding
@@ -48,10 +49,17 @@ class Rules(Protocol):
     def get(self, account: str) -> RuleSet | None: ...
 
 
+class Media(Protocol):
+    """The library's ids at hand."""
+
+    def resolve(self, account: str, content: Content) -> Content: ...
+
+
 class AutoReply:
     """Decides about events. The same event leads to the same answer id, so deciding twice does no harm."""
 
-    def __init__(self, rules: Rules, memory: Remembering, people: People) -> None:
+    def __init__(self, rules: Rules, memory: Remembering, people: People, media: Media | None = None) -> None:
+        self._media = media
         self._rules = rules
         self._memory = memory
         self._people = people
@@ -163,6 +171,16 @@ class AutoReply:
         verdict = deciding.without_repetition(verdict, turn, asked, waiting=waiting)
         return verdict, deciding.remember(turn, asked, verdict)
 
+    def _with_ids(self, account: str, verdict: Verdict) -> Verdict:
+        """Put the id into the first part, which may go at once; the others get theirs when the courier sends them."""
+        if self._media is None or not verdict.parts:
+            return verdict
+        first, *more = verdict.parts
+        content = self._media.resolve(account, first.content)
+        if content is first.content:
+            return verdict
+        return msgspec.structs.replace(verdict, parts=(msgspec.structs.replace(first, content=content), *more))
+
     def _result(self, asked: Asked, now: datetime) -> Result:
         if asked.error is not None or asked.verdict is None:
             return asked.error or Retry("undecided", "nothing was decided about this event")
@@ -175,6 +193,7 @@ class AutoReply:
             if verdict.handover.candidates:
                 metrics.faq_answers.labels("handed_over").inc()
         try:
+            verdict = self._with_ids(asked.event.account, verdict)
             done: list[Publication] = publications(asked.event, verdict, window(asked.event, asked.inbound), now)
         except Exception as error:
             return error

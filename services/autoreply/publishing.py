@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime
 from hashlib import blake2b
 
 from chassis import metrics
@@ -43,12 +44,22 @@ class Published:
         self.new = new
 
 
+MediaNames = Callable[[str], Awaitable[Collection[str]]]
+"""The names in an account's media library."""
+
+
 class Publishing:
     """Raises ``RuleFileError`` for rules that cannot be used, ``Conflict``, ``Unavailable`` when MongoDB is away."""
 
-    def __init__(self, repository: RuleRepository, tell: Tell) -> None:
+    def __init__(self, repository: RuleRepository, tell: Tell, media: MediaNames | None = None) -> None:
+        self._media = media
         self._repository = repository
         self._tell = tell
+
+    async def check(self, account: str, text: str, now: datetime | None) -> Checked:
+        """What the lint says of a text, with the account's media library. Raises ``RuleFileError``, ``Unavailable``."""
+        names = await self._media(account) if self._media else None
+        return await asyncio.to_thread(check, text, now, names)
 
     async def publish(
         self, account: str, text: str, *, by: str, note: str = "", base: int | None = None, file: str = ""
@@ -59,7 +70,7 @@ class Publishing:
         whatever is live as known. ``file``: the digest of the rule file that it comes from.
         """
         # What is published now must not be over already; a file on the disk may stay there longer than its dates.
-        checked = await asyncio.to_thread(check, text, None if file else repository.now())
+        checked = await self.check(account, text, None if file else repository.now())
         for _ in range(TRIES):
             live = await self._repository.repaired(account)
             if live is not None and live.digest == digest(text):
@@ -101,6 +112,7 @@ class Publishing:
                 previous=live.version if live else 0,
                 rolled_back=True,
                 entry=version.entry,
+                media=version.media,
             )
             try:
                 moved = await self._repository.move(target)
@@ -141,6 +153,7 @@ class Publishing:
             revision=revision,
             rules=checked.size,
             entry=checked.entry,
+            media=checked.media,
         )
         await self._repository.add(version)
         return await self._repository.move(going_live(version, live, file=file))

@@ -42,6 +42,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     rules: int = 0
     entry: dict[str, Any] = {}
     """Its entry patterns (``contracts.triage.EntryTable``), which a rollback makes live again with it."""
+    media: tuple[str, ...] = ()
+    """Names of the media library that its answers use: the courier keeps these ready."""
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +70,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     previous: int = 0
     rolled_back: bool = False
     entry: dict[str, Any] = {}
+    media: tuple[str, ...] = ()
     moves: tuple[Move, ...] = ()
     """What was live since when, the latest last; only where one account is looked at."""
     file: str = ""
@@ -238,6 +241,7 @@ def going_live(version: Version, before: Live | None, *, file: str = "") -> Live
         note=version.note,
         previous=before.version if before else 0,
         entry=version.entry,
+        media=version.media,
         file=file,
     )
 

@@ -14,6 +14,7 @@ from chassis import logs, metrics
 from chassis.wechat.outcome import Outcome
 from chassis.wechat.stable_token import TokenReason, TokenTrouble
 from contracts import topology
+from contracts.content import Content
 from contracts.envelope import Event
 from contracts.errcodes import CODES, Fate, explain
 from contracts.errors import Later, Retry
@@ -25,6 +26,7 @@ from services.gateway.courier.allowances import Allowances
 from services.gateway.courier.clock import Clock
 from services.gateway.courier.lines import Line, Lines
 from services.gateway.courier.rates import PACE_SECONDS, Paused, Rates
+from services.gateway.courier.uploads import NoMedia, Uploads
 from services.gateway.ledger import Claim, Ledger
 
 log = logs.get(__name__)
@@ -47,6 +49,7 @@ GAVE_UP = f"WeChat was busy or out of reach at each of {topology.MAX_ATTEMPTS} t
 NOT_ASKED = "(The history service could not be asked for a newer act of theirs.)"
 
 _API = "custom/send"
+_BAD_MEDIA_ID = 40007
 _CLOSES = (Fate.OTHER_ROAD, Fate.FOLLOWER_GONE)
 """After these the follower gets nothing more until they act again."""
 
@@ -91,7 +94,14 @@ class Attempts:
     """Makes tries. A try either ends the send or raises, and when it raises, nothing has reached the follower."""
 
     def __init__(
-        self, ledger: Ledger, allowances: Allowances, rates: Rates, lines: Lines, acts: FollowerActs, clock: Clock
+        self,
+        ledger: Ledger,
+        allowances: Allowances,
+        rates: Rates,
+        lines: Lines,
+        acts: FollowerActs,
+        clock: Clock,
+        uploads: Uploads,
     ) -> None:
         self._ledger = ledger
         self._allowances = allowances
@@ -99,6 +109,7 @@ class Attempts:
         self._lines = lines
         self._acts = acts
         self._clock = clock
+        self._uploads = uploads
         self._gates: dict[tuple[str, str, float], _Gate] = {}
 
     def turn(self, kind: str, account: Account) -> AbstractAsyncContextManager[None]:
@@ -116,16 +127,35 @@ class Attempts:
             return Ending("failed", reason=refusal)
         try:
             line = await self._line(job)
+            try:
+                content = await self._uploads.resolve(job.account, job.send.content)
+            except NoMedia as error:
+                return Ending("failed", reason=str(error))
+            except Retry as error:
+                if job.event.attempt + 1 < topology.MAX_ATTEMPTS:
+                    raise
+                return Ending("failed", reason=str(error))
             permitted = await self._permit(job)
             async with _held(self._gate(job.kind, job.account).calls):
                 while asyncio.get_running_loop().time() - permitted > STALE_SECONDS:
                     permitted = await self._permit(job)
                 if _expired(job.send, self._clock()):
                     return Ending("failed", reason=EXPIRED)
-                answer = await self._call(job, line)
+                answer = await self._call(job, line, content)
         except Paused as pause:
             raise Later(pause.reason, pause.seconds) from pause
+        if answer.errcode == _BAD_MEDIA_ID and await self._renewed(job, content):
+            raise Retry("media_renewed", "WeChat did not know the media's id any more; it has a new one")
         return await self._ending(job, answer)
+
+    async def _renewed(self, job: Job, content: Content) -> bool:
+        """Whether the content's file has another id now, so that one more try is worth it."""
+        if job.event.attempt + 1 >= topology.MAX_ATTEMPTS:
+            return False
+        try:
+            return await self._uploads.renew(job.account, content)
+        except NoMedia:
+            return False
 
     async def _allowed(self, job: Job) -> str:
         """Take the send's share of the follower's allowance; why not, in words, or empty."""
@@ -175,12 +205,12 @@ class Attempts:
             raise await self._pause(job, reason) from trouble
         return line
 
-    async def _call(self, job: Job, line: Line) -> Outcome:
+    async def _call(self, job: Job, line: Line, content: Content) -> Outcome:
         self._rates.go_on()
         if not await self._ledger.sending(job.claim):
             raise ClaimLost("claim_lost", HELD_SECONDS)
         try:
-            answer = await line.api.custom_send(job.event.subject, job.send.content)
+            answer = await line.api.custom_send(job.event.subject, content)
         except Exception:  # a bug of ours, and nobody can tell how far the call had got
             log.exception("the call failed in our own code", send=job.claim.key)
             answer = Outcome(fate=Fate.UNKNOWN)

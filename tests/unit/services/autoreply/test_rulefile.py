@@ -84,7 +84,7 @@ def test_a_date_is_a_keyword_like_any_other(word: str) -> None:
             7,
             "'停车场' is already answered by rule 'a'",
         ),
-        ("version: 1\ndefault: {reply: {type: voice, media: x}}\n", 2, "media"),
+        ("version: 1\ndefault: {reply: {type: voice, media: x, media_id: y}}\n", 2, "exactly one of `media`"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(text: str, line: int, wanted: str) -> None:
