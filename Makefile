@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 ARGS ?=
+# pytest's status when -k leaves nothing of one half of the tests.
+NOTHING_CHOSEN := 5
 
 .PHONY: help run test lint bench format clean
 
@@ -18,7 +20,8 @@ test: ## Run every test, on a real RabbitMQ, a real MongoDB and a real browser
 	@scripts/bootstrap.sh dev local
 	@scripts/browser.sh
 	@$(PY) -m weir.local.find
-	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(PY) -m pytest tests/e2e $(ARGS) || [ $$? -eq $(NOTHING_CHOSEN) ]
+	$(PY) -m pytest -n 2 --dist loadgroup tests/integration tests/unit $(ARGS) || [ $$? -eq $(NOTHING_CHOSEN) ]
 
 lint: ## Check style, types and the direction of imports
 	@scripts/bootstrap.sh dev local

@@ -34,17 +34,13 @@ _SERVER_FIXTURES = {"rabbit", "mongod", "amqp_url", "mongo_url", "mongo_db", "ow
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the servers, so that `-m "not integration"` is quick without a list to keep.
 
-    Two workers share the tests (`make test`): one drives the whole Weir in its order, the other has the servers, and
-    whoever is done first takes the rest. More of them at a time would only wait for each other on two cores.
+    `make test` runs the end-to-end tests alone, since they tell what a crowd on both cores gets, and shares out the rest
+    over two workers, a file at a time.
     """
     for item in items:
-        if item.path.parent.name == "e2e":
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-        elif _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.path.parent.name == "integration":
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.integration)
-            item.add_marker(pytest.mark.xdist_group("servers"))
-        else:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -1,5 +1,6 @@
 """The day a wrong answer went out: published by mistake, met by a crowd, rolled back, found again, corrected once each."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -11,6 +12,8 @@ from running import RunningWeir
 from wechat import Client, signed, until
 
 CROWD = 500
+IN_FLIGHT = 50
+"""Corrections under way at a time: what a pause cannot hold back any more."""
 CLICKED = 3
 """Followers who only clicked the menu, longer ago than a click allows an answer."""
 
@@ -78,6 +81,13 @@ async def recipients(client: Client, incident: str) -> dict[str, dict[str, Any]]
             return found
 
 
+async def corrected(client: Client) -> list[str]:
+    """Whose phones show the correction, as often as each does."""
+    inboxes = await client.ask("GET", f"{client.sandbox}/sandbox/inboxes", params={"account": "mistake"})
+    shown = [json.loads(line) for line in inboxes.body.splitlines()]
+    return sorted(one["openid"] for one in shown if one["content"] == SORRY)
+
+
 async def test_a_wrong_answer_is_found_and_undone(weir: RunningWeir, client: Client, registry: Registry) -> None:
     account = await registry.add(client, "mistake", "plain")
     right = await publish(client, "mistake", RIGHT, "prices")
@@ -114,10 +124,19 @@ async def test_a_wrong_answer_is_found_and_undone(weir: RunningWeir, client: Cli
         assert "minute is over" in found[openid]["road_reason"]
 
     await api(client, "POST", f"incidents/{incident}/correction", {"content": {"type": "text", "content": SORRY}}, 202)
+    # Paused at once: what was on its way by then goes out, nothing after it, and the sum holds at every moment.
+    await api(client, "POST", f"incidents/{incident}/pause")
+    await asyncio.sleep(2)  # the promise: a pause holds within two seconds
+    held = await corrected(client)
+    assert len(held) <= IN_FLIGHT
+    paused = await api(client, "GET", f"incidents/{incident}")
+    states = dict(paused["recipients"])
+    assert (paused["phase"], states.pop("total")) == ("paused", sum(states.values()))
+    await asyncio.sleep(1)
+    assert await corrected(client) == held
+    await api(client, "POST", f"incidents/{incident}/resume")
     done = await until(lambda: api(client, "GET", f"incidents/{incident}"), lambda one: one["phase"] == "done", 90, 0.5)
     assert done["recipients"]["sent"] == len(misled), done
     assert done["recipients"]["skipped"] == CLICKED, done
 
-    inboxes = await client.ask("GET", f"{client.sandbox}/sandbox/inboxes", params={"account": "mistake"})
-    corrected = [one["openid"] for line in inboxes.body.splitlines() if (one := json.loads(line))["content"] == SORRY]
-    assert sorted(corrected) == sorted(misled)  # each phone shows one, none two, and nobody else's any
+    assert await corrected(client) == sorted(misled)  # each phone shows one, none two, and nobody else's any

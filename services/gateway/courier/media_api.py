@@ -18,6 +18,8 @@ from services.gateway.courier.mediafile import MAX_BYTES, MediaRefused, check_na
 
 AT_A_TIME = 2
 """Uploads that are taken at a time: each has its file in memory for a moment."""
+MAX_TAKEN = 64 * 1024 * 1024
+"""Bytes of a file that is too large anyway that are still taken before the connection is given up."""
 SECONDS = 120.0
 """Longest time that one may take to send its file."""
 
@@ -126,15 +128,17 @@ class MediaApi:
 
     async def _take(self, request: web.Request, file: IO[bytes], kind: str) -> tuple[int, str]:
         most = min(limit(kind), MAX_BYTES)
-        if (request.content_length or 0) > most:
-            raise too_large(kind)
         size, digest = 0, hashlib.sha256()
         async for chunk in request.content.iter_chunked(64 * 1024):
             size += len(chunk)
-            if size > most:
-                raise too_large(kind)
-            digest.update(chunk)
-            file.write(chunk)
+            if size > MAX_TAKEN:
+                break
+            if size <= most:
+                digest.update(chunk)
+                file.write(chunk)
+            # What is too much is still taken, and thrown away: a sender that is cut off never reads why.
+        if size > most:
+            raise too_large(kind)
         return size, digest.hexdigest()
 
 
