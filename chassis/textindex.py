@@ -6,7 +6,7 @@ take time in proportion to the text, whatever is written in them, and so cannot 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ahocorasick
@@ -16,6 +16,9 @@ from contracts.text import EXACT, PREFIX, REGEX, Hit, Keyword, normalise, withou
 
 SET_SIZE = 250
 """Patterns searched for together: a small set stays far inside the memory that its automaton may use."""
+SHORT = 40
+"""Characters of a text that is worth remembering, and how many of them are."""
+REMEMBERED = 2_000
 MAX_MEMORY = 32 * 1024 * 1024
 MAX_PATTERN = 1000
 
@@ -54,6 +57,7 @@ class TextIndex:
 
     def __init__(self, keywords: Iterable[Keyword], *, strip_punctuation: bool = False) -> None:
         self._strip = strip_punctuation
+        self._found: dict[str, list[Hit]] = {}
         self._exact: dict[str, list[Hit]] = {}
         self._patterns: dict[str, Any] = {}
         inside: dict[str, list[tuple[bool, Hit]]] = {}
@@ -80,8 +84,22 @@ class TextIndex:
         folded = normalise(text)
         return without_punctuation(folded) if self._strip else folded
 
-    def find(self, text: str) -> list[Hit]:
-        """Everything that is in the text. One owner may be there several times."""
+    def find(self, text: str) -> Sequence[Hit]:
+        """Everything that is in the text. One owner may be there several times.
+
+        A flood says the same few short texts again and again: what was found in them is remembered.
+        """
+        known = self._found.get(text)
+        if known is not None:
+            return known
+        hits = self._look(text)
+        if len(text) <= SHORT:
+            if len(self._found) >= REMEMBERED:
+                self._found.clear()
+            self._found[text] = hits
+        return hits
+
+    def _look(self, text: str) -> list[Hit]:
         folded = normalise(text)
         key = without_punctuation(folded) if self._strip else folded
         hits = list(self._exact.get(key, ()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 EXACT, PREFIX, CONTAINS, REGEX = "exact", "prefix", "contains", "regex"
@@ -23,7 +23,7 @@ class Hit(NamedTuple):
 class Texts(Protocol):
     """Many keywords and patterns, searched for in one text at once."""
 
-    def find(self, text: str) -> list[Hit]: ...
+    def find(self, text: str) -> Sequence[Hit]: ...
 
     def key(self, text: str) -> str: ...
 
