@@ -7,6 +7,7 @@ decided together: for the whole batch one question to each collection that matte
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -24,6 +25,7 @@ from services.autoreply.asking import Facts, People, Remembering, ask, concerned
 from services.autoreply.deciding import Asked
 from services.autoreply.engine import Known
 from services.autoreply.outgoing import JOINS, publications, window
+from services.autoreply.replaying import message_alone
 from services.autoreply.ruleset import RuleSet
 from services.autoreply.turn import Follower, Turn
 from services.autoreply.verdict import Verdict
@@ -55,6 +57,21 @@ class Media(Protocol):
     def resolve(self, account: str, content: Content) -> Content: ...
 
 
+SHORT = 40
+"""Characters of a text whose verdict is remembered."""
+REMEMBERED = 5_000
+"""Texts of one account that are remembered; there are never so many that are said often."""
+
+
+@dataclass
+class _Said:
+    """What one rule set says to texts. ``alone``: it looks at nothing but the message."""
+
+    rules: RuleSet
+    alone: bool
+    verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)
+
+
 class AutoReply:
     """Decides about events. The same event leads to the same answer id, so deciding twice does no harm."""
 
@@ -64,6 +81,7 @@ class AutoReply:
         self._memory = memory
         self._people = people
         self._away_until = 0.0
+        self._said: dict[str, _Said] = {}
         self._count = {matcher: metrics.decisions.labels(matcher) for matcher in (*MATCHERS, *OTHERS)}
         self._other = metrics.decisions.labels("other")
 
@@ -86,12 +104,33 @@ class AutoReply:
             if asked.rules is None:
                 asked.verdict = Verdict("none", note="the account has no rules")
             elif not asked.rules.needs and not concerned(self._people, asked.follower):
-                verdict = deciding.verdict_of(asked, self._known(asked))
-                if not deciding.needs_memory(asked, verdict):
-                    asked.verdict = self._expected(asked, verdict)
+                asked.verdict = self._plain(asked)
         except Exception as error:  # one odd event must not take its batch along
             asked.error = error
         return asked
+
+    def _plain(self, asked: Asked) -> Verdict | None:
+        """The verdict about what needs no memory, None for what does.
+
+        A flood says the same few texts again and again: where rules look at nothing but the message, what they say to a
+        short text is remembered for as long as they are in force.
+        """
+        assert asked.rules is not None
+        said = self._said.get(asked.event.account)
+        if said is None or said.rules is not asked.rules:
+            said = self._said[asked.event.account] = _Said(asked.rules, message_alone(asked.rules))
+        what = asked.inbound
+        key = None
+        if said.alone and type(what) is wechat.TextMessage and len(what.content) <= SHORT and not what.biz_msg_menu_id:
+            key = what.content, asked.event.lane
+        if key and (known := said.verdicts.get(key)):
+            return known
+        verdict = deciding.verdict_of(asked, self._known(asked))
+        if deciding.needs_memory(asked, verdict):
+            return None
+        if key and verdict.handover is None and len(said.verdicts) < REMEMBERED:
+            said.verdicts[key] = verdict
+        return self._expected(asked, verdict)
 
     def _known(self, asked: Asked) -> Known:
         return deciding.known(asked, self._people.position(*asked.follower))
